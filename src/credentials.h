@@ -1,0 +1,36 @@
+/*
+ * Passwords outside of the URL, and the wiping of all that stand where the
+ * command, or whoever runs ps(1), could read them.
+ */
+#ifndef CFLOCK_CREDENTIALS_H
+#define CFLOCK_CREDENTIALS_H
+
+#include "options.h"
+#include "url.h"
+
+/* What stood in the environment; "" when not set. */
+struct credentials {
+	char server[8192];                        /* longer than any good URL */
+	char password[URL_PASSWORD_MAX + 1];      /* CFLOCK_PASSWORD */
+	char rediscli_auth[URL_PASSWORD_MAX + 1]; /* REDISCLI_AUTH */
+};
+
+/*
+ * Fills *credentials from the environment; a value that is too long is cut,
+ * but not to a length that is allowed.  Then overwrites the passwords in the
+ * environment's memory, unsets CFLOCK_PASSWORD and REDISCLI_AUTH, and leaves
+ * CFLOCK_SERVER without its password.
+ */
+void credentials_take(struct credentials *credentials);
+
+/* Overwrites the password in the URL `text` with '*'. */
+void credentials_hide(char *text);
+
+/*
+ * Reads the first line of a regular file that others cannot read.  Returns 0
+ * or -EBADF with one line in `error`; `password` is untouched on failure.
+ */
+int credentials_read_file(const char *path, char password[URL_PASSWORD_MAX],
+			  char error[OPTIONS_ERROR_MAX]);
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * What the user asked for: the command line over the environment (CFLOCK_X)
+ * over the files /etc/cflock.conf and $XDG_CONFIG_HOME/cflock.conf, the second
+ * over the first.  One table in opttable.c names every option once; --help,
+ * environment and file are read by it.
+ */
+#ifndef CFLOCK_OPTIONS_H
+#define CFLOCK_OPTIONS_H
+
+#include "url.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NAME_MAX_BYTES 200
+#define MESSAGE_MAX_BYTES 1024
+#define OPTIONS_ERROR_MAX 512
+
+struct options {
+	const char *name;          /* the lock's, valid by name_is_valid() */
+	char *const *command;      /* NULL-terminated, never empty */
+
+	struct url server;         /* credentials of all sources merged in */
+
+	int64_t ttl_ns;            /* default 10 s */
+	int renew_by_percent;      /* default 60 */
+	int64_t wait_ns;           /* -w; -1: without end; 0 with -n, too */
+	bool nonblock;             /* -n */
+	int conflict_exit_code;    /* -E, 0 .. 255; default EXIT_CONFLICT */
+	int stop_signal;           /* default SIGTERM */
+	bool close;                /* -o */
+	bool quiet;                /* -q */
+	bool verbose;              /* -v */
+	char message[MESSAGE_MAX_BYTES + 1];  /* "" when not given */
+};
+
+enum options_action {
+	OPTIONS_RUN,
+	OPTIONS_HELP,              /* print options_usage() to stdout, exit 0 */
+	OPTIONS_VERSION,
+};
+
+/*
+ * Reads all sources into *options.  Pointers in it are borrowed from argv, or
+ * live as long as the process.  Passwords are wiped from argv and from the
+ * environment's memory, and CFLOCK_PASSWORD, REDISCLI_AUTH and the password in
+ * CFLOCK_SERVER are taken out of the environment, so that the command cannot
+ * inherit them.
+ *
+ * Returns an enum options_action (>= 0), or, with one line without newline in
+ * `error`, -EINVAL for bad usage (EXIT_BAD_USAGE) or -EBADF for a bad
+ * configuration: file, environment or URL (EXIT_BAD_CONFIG).
+ */
+int options_read(int argc, char **argv, struct options *options,
+		 char error[OPTIONS_ERROR_MAX]);
+
+/* The text of --help, for stdout; a static string. */
+const char *options_usage(void);
+
+/* 1 to 200 bytes of letters, digits and . _ - : / @ + % */
+bool name_is_valid(const char *name);
+
+#endif

@@ -1,0 +1,323 @@
+/* Server URLs, and the wiping of passwords in them. */
+#include "config.h"
+
+#include "url.h"
+
+#include "tap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct good {
+	const char *text;
+	struct url url;
+	const char *shown;
+};
+
+static const struct good good[] = {
+	{ "redis://h", { .host = "h", .port = 6379 }, "redis://h:6379/0" },
+	{ "redis://h/", { .host = "h", .port = 6379 }, "redis://h:6379/0" },
+	{ "REDIS://Host.Example",
+	  { .host = "Host.Example", .port = 6379 },
+	  "redis://Host.Example:6379/0" },
+	{ "redis://127.0.0.1:1/2",
+	  { .host = "127.0.0.1", .port = 1, .db = 2 },
+	  "redis://127.0.0.1:1/2" },
+	{ "redis://h_1-a:65535/1000000",
+	  { .host = "h_1-a", .port = 65535, .db = 1000000 },
+	  "redis://h_1-a:65535/1000000" },
+	{ "redis://:secret@h",
+	  { .has_password = true,
+	    .password = "secret",
+	    .host = "h",
+	    .port = 6379 },
+	  "redis://h:6379/0" },
+	{ "redis://ann:secret@h:7000/3",
+	  { .has_user = true,
+	    .user = "ann",
+	    .has_password = true,
+	    .password = "secret",
+	    .host = "h",
+	    .port = 7000,
+	    .db = 3 },
+	  "redis://ann@h:7000/3" },
+	{ "redis://ann:@h",
+	  { .has_user = true,
+	    .user = "ann",
+	    .has_password = true,
+	    .host = "h",
+	    .port = 6379 },
+	  "redis://ann@h:6379/0" },
+	{ "redis://:@h",
+	  { .has_password = true, .host = "h", .port = 6379 },
+	  "redis://h:6379/0" },
+	{ "redis://secret@h",
+	  { .has_user = true, .user = "secret", .host = "h", .port = 6379 },
+	  "redis://h:6379/0" },
+	{ "redis://a%40b:p%3a%2F%40%25%0a:x@h",
+	  { .has_user = true,
+	    .user = "a@b",
+	    .has_password = true,
+	    .password = "p:/@%\n:x",
+	    .host = "h",
+	    .port = 6379 },
+	  "redis://a@b@h:6379/0" },
+	{ "redis://[::1]",
+	  { .host = "::1", .port = 6379 },
+	  "redis://[::1]:6379/0" },
+	{ "redis://u:p@[2001:db8::1.2.3.4]:7000/5",
+	  { .has_user = true,
+	    .user = "u",
+	    .has_password = true,
+	    .password = "p",
+	    .host = "2001:db8::1.2.3.4",
+	    .port = 7000,
+	    .db = 5 },
+	  "redis://u@[2001:db8::1.2.3.4]:7000/5" },
+	{ "redis://[fe80::1%eth0]:1",
+	  { .host = "fe80::1%eth0", .port = 1 },
+	  "redis://[fe80::1%25eth0]:1/0" },
+	{ "redis://[fe80::1%25eth0]:1",
+	  { .host = "fe80::1%eth0", .port = 1 },
+	  "redis://[fe80::1%25eth0]:1/0" },
+	{ "unix:///run/redis.sock",
+	  { .is_unix = true, .path = "/run/redis.sock" },
+	  "unix:///run/redis.sock" },
+	{ "unix:///run/a@b:c.sock?db=7",
+	  { .is_unix = true, .path = "/run/a@b:c.sock", .db = 7 },
+	  "unix:///run/a@b:c.sock?db=7" },
+	{ "unix://ann:secret@/r%20s%3F?db=0",
+	  { .is_unix = true,
+	    .has_user = true,
+	    .user = "ann",
+	    .has_password = true,
+	    .password = "secret",
+	    .path = "/r s?" },
+	  "unix://ann@/r s?" },
+	{ "unix://:p@/s",
+	  { .is_unix = true,
+	    .has_password = true,
+	    .password = "p",
+	    .path = "/s" },
+	  "unix:///s" },
+};
+
+static const char *const bad[] = {
+	"",
+	"redis",
+	"redis:",
+	"redis:/h",
+	"redis//h",
+	"h:6379",
+	"//h",
+	"http://h",
+	"tcp://h",
+	"xredis://h",
+	" redis://h",
+	"redis ://h",
+	"redis://",
+	"redis:///",
+	"redis:///0",
+	"redis://:6379",
+	"redis://u:p@",
+	"redis://u:p@:1",
+	"redis://u:p@/0",
+	"redis://@h",
+	"redis://a@b@h",
+	"redis://a:b@c@h",
+	"redis://:pa/ss@h",
+	"redis://:pa?ss@h",
+	"redis://:pa#ss@h",
+	"redis://h:",
+	"redis://h:0",
+	"redis://h:65536",
+	"redis://h:99999999999",
+	"redis://h:4294967297",
+	"redis://h:-1",
+	"redis://h:+1",
+	"redis://h: 1",
+	"redis://h:1x",
+	"redis://h:0x1",
+	"redis://h:1:2",
+	"redis://h:/0",
+	"redis://h/x",
+	"redis://h/1x",
+	"redis://h/-1",
+	"redis://h/1000001",
+	"redis://h/4294967296",
+	"redis://h/1/2",
+	"redis://h//",
+	"redis://h/0?x=1",
+	"redis://h?db=1",
+	"redis://h#1",
+	"redis://h/0#1",
+	"redis://h h",
+	"redis://h\n",
+	"redis://h\t/0",
+	"redis://h%41",
+	"redis://h,i",
+	"redis://h\\i",
+	"redis://h\xc3\xa4",
+	"redis://::1",
+	"redis://::1:6379",
+	"redis://[::1",
+	"redis://::1]",
+	"redis://[]",
+	"redis://[]:1",
+	"redis://[h]",
+	"redis://[1.2.3.4]",
+	"redis://[::1]x",
+	"redis://[::1]:",
+	"redis://[::1]6379",
+	"redis://[::1]:0",
+	"redis://[::1%]",
+	"redis://[::1%a/b]",
+	"redis://[::g]",
+	"redis://[1:2:3:4:5:6:7:8:9]",
+	"redis://[1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa]",
+	"redis://%00:p@h",
+	"redis://u:%00@h",
+	"redis://u:%@h",
+	"redis://u:%4@h",
+	"redis://u:%4g@h",
+	"redis://u:%g4@h",
+	"redis://%@h",
+	"redis://a%0ab:p@h",
+	"redis://a%7f:p@h",
+	"redis://u:p%@h",
+	"unix:",
+	"unix://",
+	"unix:///",
+	"unix://run/s",
+	"unix://h/s",
+	"unix://@/s",
+	"unix://u:p@",
+	"unix://u:p@s",
+	"unix://a@b@/s",
+	"unix:///s?",
+	"unix:///s?db",
+	"unix:///s?db=",
+	"unix:///s?db=x",
+	"unix:///s?db=-1",
+	"unix:///s?db=1000001",
+	"unix:///s?db=1&x=2",
+	"unix:///s?x=1",
+	"unix:///s?db=1?db=1",
+	"unix:///s#x",
+	"unix:///s%00",
+	"unix:///s%0a",
+	"unix:///s%",
+	"unix:///a b",
+};
+
+static void test_good(const struct good *c)
+{
+	char text[URL_TEXT_MAX];
+	const char *why = NULL;
+	struct url url;
+
+	memset(&url, 0x55, sizeof(url));
+	if (!is_int(url_parse(c->text, &url, &why), 0, "%s is read", c->text))
+		return;
+	ok(url.is_unix == c->url.is_unix, "%s: is_unix", c->text);
+	ok(url.has_user == c->url.has_user, "%s: has_user", c->text);
+	ok(url.has_password == c->url.has_password, "%s: has_password",
+	   c->text);
+	is_str(url.user, c->url.user, "%s: user", c->text);
+	is_str(url.password, c->url.password, "%s: password", c->text);
+	is_str(url.host, c->url.host, "%s: host", c->text);
+	is_str(url.path, c->url.path, "%s: path", c->text);
+	is_int(url.port, c->url.port, "%s: port", c->text);
+	is_int(url.db, c->url.db, "%s: database", c->text);
+	is_str(url_format(&url, text, sizeof(text)), c->shown,
+	       "%s: shown without its password", c->text);
+}
+
+static void test_bad(const char *text, int expected)
+{
+	static const struct url untouched = { .host = "untouched" };
+	struct url url = untouched;
+	const char *why = NULL;
+
+	is_int(url_parse(text, &url, &why), expected, "%s is refused", text);
+	ok(why && *why, "%s: it says why", text);
+	ok(!memcmp(&url, &untouched, sizeof(url)),
+	   "%s: the result is untouched", text);
+}
+
+/* "PREFIX" + `length` times 'x' + "SUFFIX": is it read? */
+static void test_length(const char *prefix, size_t length, const char *suffix,
+			int expected)
+{
+	static char text[8192];
+	size_t used = strlen(prefix);
+	const char *why;
+	struct url url;
+
+	strcpy(text, prefix);
+	memset(text + used, 'x', length);
+	strcpy(text + used + length, suffix);
+	is_int(url_parse(text, &url, &why), expected, "%s<%zu bytes>%s: %s",
+	       prefix, length, suffix, expected ? "refused" : "read");
+}
+
+static void test_span(const char *text, const char *password)
+{
+	size_t start = 0, length = 0;
+	bool has = url_password_span(text, &start, &length);
+	char got[256];
+
+	snprintf(got, sizeof(got), "%.*s", (int)length, text + start);
+	ok(has == !!password, "%s: %s password", text, password ? "a" : "no");
+	is_str(has ? got : NULL, password, "%s: the password", text);
+}
+
+int main(void)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(good) / sizeof(*good); i++)
+		test_good(&good[i]);
+	for (i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		test_bad(bad[i], -EINVAL);
+	test_bad("rediss://h", -ENOSYS);
+	test_bad("RedisS://h", -ENOSYS);
+	test_bad("redis+sentinel://h1,h2/m", -ENOSYS);
+	test_bad("redis+cluster://h1,h2", -ENOSYS);
+	test_bad("redis+x://h1", -EINVAL);
+
+	test_length("redis://", 255, "", 0);
+	test_length("redis://", 256, "", -EINVAL);
+	test_length("redis://", 255, ":p@h", 0);
+	test_length("redis://", 256, ":p@h", -EINVAL);
+	test_length("redis://u:", 1023, "@h", 0);
+	test_length("redis://u:", 1024, "@h", -EINVAL);
+	test_length("unix:///", 106, "", 0);
+	test_length("unix:///", 107, "", -EINVAL);
+	test_length("redis://[::1%", 251, "]", 0);
+	test_length("redis://[::1%", 252, "]", -EINVAL);
+
+	test_span("redis://h", NULL);
+	test_span("redis://h:6379/0", NULL);
+	test_span("redis://u@h", NULL);
+	test_span("redis://:pw@h", "pw");
+	test_span("redis://u:pw@h:1/2", "pw");
+	test_span("redis://u:p%40w:x@[::1]:1", "p%40w:x");
+	test_span("redis://u:@h", "");
+	test_span("unix:///run/a:b@c", NULL);
+	test_span("unix://u:pw@/run/a:b@c", "pw");
+	/* Malformed, or not built: rather too much. */
+	test_span("redis://u:p@w@h", "p@w");
+	test_span("redis://u:p/w@h", "p/w");
+	test_span("rediss://u:pw@h", "pw");
+	test_span("redis+sentinel://u:pw@h1:1,h2:2/m", "pw");
+	test_span("u:pw@h", "pw");
+	test_span(":pw@h", "pw");
+	test_span("redis:/u:pw@h", "/u:pw");
+	test_span("redis://u:pw", "pw");
+	test_span("redis://:pw@", "pw");
+	test_span("http://pw@h", "pw");
+	test_span("", NULL);
+	test_span("nonsense", NULL);
+	return done_testing();
+}
