@@ -1,0 +1,86 @@
+#include "config.h"
+
+#include "holder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+
+/* Room that log_printable() may need in the middle of a line. */
+struct printable {
+	char text[HOLDER_FIELD_MAX];
+};
+
+static const char *printable(const char *text, struct printable *buffer)
+{
+	return log_printable(text, buffer->text, sizeof(buffer->text));
+}
+
+void holder_describe_self(struct holder *holder, const char *id, char *const *command,
+			  const char *message)
+{
+	/* Not getpwuid(): it may ask a directory server, and wait for it. */
+	const char *user = getenv("LOGNAME");
+	size_t used = 0;
+	int i;
+
+	memset(holder, 0, sizeof(*holder));
+	snprintf(holder->id, sizeof(holder->id), "%s", id);
+	if (gethostname(holder->host, sizeof(holder->host) - 1) < 0)
+		snprintf(holder->host, sizeof(holder->host), "unknown");
+	snprintf(holder->pid, sizeof(holder->pid), "%d", (int)getpid());
+	if (user && *user)
+		snprintf(holder->user, sizeof(holder->user), "%s", user);
+	else
+		snprintf(holder->user, sizeof(holder->user), "%u", (unsigned int)getuid());
+	for (i = 0; command[i] && used < sizeof(holder->command) - 1; i++)
+		used += (size_t)snprintf(holder->command + used, sizeof(holder->command) - used,
+					 "%s%s", i ? " " : "", command[i]);
+	snprintf(holder->message, sizeof(holder->message), "%s", message);
+}
+
+/* "12:03:11 (4.0 s ago)", with the day when it was not today. */
+static void format_since(int64_t since_ms, char *buffer, size_t size)
+{
+	time_t since = since_ms / 1000, now = time(NULL);
+	char clock[32] = "?", ago[DURATION_TEXT_MAX];
+	struct tm then, today;
+
+	if (localtime_r(&since, &then) && localtime_r(&now, &today))
+		strftime(clock, sizeof(clock),
+			 then.tm_yday == today.tm_yday && then.tm_year == today.tm_year
+				 ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S",
+			 &then);
+	duration_format((clock_wall_ms() - since_ms) * NS_PER_MS, ago, sizeof(ago));
+	snprintf(buffer, size, "%s (%s ago)", clock, ago);
+}
+
+char *holder_format(const struct holder *holder, char *buffer, size_t size)
+{
+	struct printable host, user, command, message, value;
+	char since[128];
+	int n;
+
+	if (!holder->id[0]) {
+		snprintf(buffer, size, "a client that is not cflock (value \"%s\")",
+			 printable(holder->value, &value));
+		return buffer;
+	}
+	if (holder->since_ms > 0)
+		format_since(holder->since_ms, since, sizeof(since));
+	else
+		snprintf(since, sizeof(since), "a time unknown");
+	n = snprintf(buffer, size, "host %s, pid %.15s, user %s, since %s: %s",
+		     printable(holder->host, &host), holder->pid,
+		     printable(holder->user, &user), since,
+		     printable(holder->command, &command));
+	if (holder->message[0] && n > 0 && (size_t)n < size)
+		snprintf(buffer + n, size - (size_t)n, " (%s)",
+			 printable(holder->message, &message));
+	return buffer;
+}

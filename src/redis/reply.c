@@ -1,0 +1,237 @@
+#include "config.h"
+
+#include "redis/reply.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+#define CODE_MAX 32
+#define TEXT_MAX 256
+
+/* The error replies that have a meaning for us; all others may pass. */
+static const struct meaning {
+	const char *code;
+	int err;
+	const char *text;          /* what happened, and what to do */
+} meanings[] = {
+	{ "NOAUTH", -EACCES, "the server wants a password: set CFLOCK_PASSWORD or password-file" },
+	{ "WRONGPASS", -EACCES, "the server refused the user or the password" },
+	{ "NOPERM", -EACCES, "the server's ACL does not allow this user what cflock needs" },
+	{ "DENIED", -EACCES, "the server is in protected mode and refuses this client" },
+	{ "WRONGTYPE", -EPROTO, "the lock's key holds something that is not a lock: "
+				"another program uses it; choose another name" },
+	{ "TOKEN", -EPROTO, "the key of the fencing token is out of range" },
+	{ "LOADING", -EAGAIN, "the server is still loading its data" },
+	{ "OOM", -EAGAIN, "the server is out of memory (maxmemory)" },
+	{ "READONLY", -EAGAIN, "the server is a read-only replica: give the address of the master" },
+	{ "MISCONF", -EAGAIN, "the server refuses writes because it cannot save to its disk" },
+	{ "NOREPLICAS", -EAGAIN, "the server refuses writes because it has too few replicas" },
+	{ "MASTERDOWN", -EAGAIN, "the server is a replica and has lost its master" },
+	{ "BUSY", -EAGAIN, "the server is busy with another script" },
+	{ "CLUSTERDOWN", -EAGAIN, "the cluster is down" },
+	{ "TRYAGAIN", -EAGAIN, "the cluster is moving the lock's keys" },
+	{ "MOVED", -EPROTO, "the server is part of a cluster, which is not built yet" },
+	{ "ASK", -EPROTO, "the server is part of a cluster, which is not built yet" },
+};
+
+/* Copies the first word of `text` that is in capitals, without a leading '-'. */
+static void copy_code(const char *text, char code[CODE_MAX])
+{
+	size_t length;
+
+	if (*text == '-')
+		text++;
+	length = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	if (length >= CODE_MAX)
+		length = CODE_MAX - 1;
+	memcpy(code, text, length);
+	code[length] = '\0';
+}
+
+static const struct meaning *find_meaning(const char *text)
+{
+	char code[CODE_MAX];
+	size_t i;
+
+	copy_code(text, code);
+	for (i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++)
+		if (strcmp(meanings[i].code, code) == 0)
+			return &meanings[i];
+	return NULL;
+}
+
+/*
+ * Redis before 7 wraps an error that a command in a script met: "ERR Error
+ * running script (call to f_...): @user_script:14: -OOM command not allowed".
+ */
+static const struct meaning *find_wrapped_meaning(const char *text)
+{
+	const char *mark = text;
+
+	while ((mark = strstr(mark, ": "))) {
+		const struct meaning *meaning = find_meaning(mark += 2);
+
+		if (meaning)
+			return meaning;
+	}
+	return NULL;
+}
+
+static int unexpected(const redisReply *reply, char *error, size_t size)
+{
+	static const char *const types[] = {
+		[REDIS_REPLY_STRING] = "a string",   [REDIS_REPLY_ARRAY] = "an array",
+		[REDIS_REPLY_INTEGER] = "a number",  [REDIS_REPLY_NIL] = "nothing (nil)",
+		[REDIS_REPLY_STATUS] = "a status",
+	};
+	size_t type = (size_t)reply->type;
+	const char *name = type < sizeof(types) / sizeof(types[0]) ? types[type] : NULL;
+
+	snprintf(error, size, "the server's reply is not one that cflock's script gives: it is %s%s",
+		 name ? name : "of an unknown type",
+		 reply->type == REDIS_REPLY_ARRAY ? " of other contents" : "");
+	return -EPROTO;
+}
+
+bool reply_is_noscript(const redisReply *reply)
+{
+	return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0;
+}
+
+int reply_error(const redisReply *reply, char *error, size_t size)
+{
+	const struct meaning *meaning;
+	char text[TEXT_MAX];
+
+	if (reply->type != REDIS_REPLY_ERROR)
+		return unexpected(reply, error, size);
+
+	log_printable(reply->str, text, sizeof(text));
+	meaning = find_meaning(reply->str);
+	if (!meaning && strncmp(reply->str, "ERR ", 4) == 0)
+		meaning = find_wrapped_meaning(reply->str);
+	/* Redis 5 has no word of its own for a wrong password. */
+	if (!meaning && strstr(reply->str, "invalid password"))
+		meaning = find_meaning("WRONGPASS");
+	if (!meaning && strstr(reply->str, "without any password configured")) {
+		snprintf(error, size, "the server knows no password: leave it out (%s)", text);
+		return -EACCES;
+	}
+	if (meaning) {
+		snprintf(error, size, "%s (%s)", meaning->text, text);
+		return meaning->err;
+	}
+	snprintf(error, size, "the server answered with an error: %s", text);
+	/* ERR is a request that this server will never understand. */
+	return strncmp(reply->str, "ERR ", 4) == 0 ? -EPROTO : -EAGAIN;
+}
+
+int reply_ok(const redisReply *reply, char *error, size_t size)
+{
+	if (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "OK") == 0)
+		return 0;
+	return reply_error(reply, error, size);
+}
+
+static const char *text_at(const redisReply *reply, size_t i)
+{
+	if (i >= reply->elements || reply->element[i]->type != REDIS_REPLY_STRING)
+		return NULL;
+	return reply->element[i]->str;
+}
+
+static bool number_at(const redisReply *reply, size_t i, long long *number)
+{
+	if (reply->type != REDIS_REPLY_ARRAY || i >= reply->elements ||
+	    reply->element[i]->type != REDIS_REPLY_INTEGER)
+		return false;
+	*number = reply->element[i]->integer;
+	return true;
+}
+
+static bool token_is_valid(const char *token)
+{
+	size_t length = token ? strlen(token) : 0;
+
+	return length > 0 && length < STORE_TOKEN_MAX && strspn(token, "0123456789") == length;
+}
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+	snprintf(to, size, "%s", from ? from : "");
+}
+
+static void fill_holder(const redisReply *reply, long long left_ms, struct holder *holder)
+{
+	const char *value = text_at(reply, 2), *id = text_at(reply, 3), *since;
+
+	memset(holder, 0, sizeof(*holder));
+	holder->left_ms = left_ms;
+	copy_text(holder->value, sizeof(holder->value), value);
+	/* What is left of the holder before does not describe this one. */
+	if (!id || !*id || strncmp(value, id, strlen(id)) != 0 || value[strlen(id)] != '/')
+		return;
+	copy_text(holder->id, sizeof(holder->id), id);
+	copy_text(holder->host, sizeof(holder->host), text_at(reply, 4));
+	copy_text(holder->pid, sizeof(holder->pid), text_at(reply, 5));
+	copy_text(holder->user, sizeof(holder->user), text_at(reply, 6));
+	copy_text(holder->command, sizeof(holder->command), text_at(reply, 7));
+	copy_text(holder->message, sizeof(holder->message), text_at(reply, 8));
+	since = text_at(reply, 9);
+	holder->since_ms = since ? strtoll(since, NULL, 10) : 0;
+}
+
+int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX], struct holder *holder,
+		  char *error, size_t size)
+{
+	long long granted, left_ms;
+
+	if (reply->type == REDIS_REPLY_ERROR)
+		return reply_error(reply, error, size);
+	if (!number_at(reply, 0, &granted))
+		return unexpected(reply, error, size);
+	if (granted == 1 && token_is_valid(text_at(reply, 1))) {
+		copy_text(token, STORE_TOKEN_MAX, text_at(reply, 1));
+		return STORE_DONE;
+	}
+	if (granted == 0 && number_at(reply, 1, &left_ms) && text_at(reply, 2)) {
+		fill_holder(reply, left_ms, holder);
+		return STORE_REFUSED;
+	}
+	return unexpected(reply, error, size);
+}
+
+int reply_renew(const redisReply *reply, char *error, size_t size)
+{
+	char text[TEXT_MAX];
+	long long renewed;
+
+	if (reply->type == REDIS_REPLY_ERROR)
+		return reply_error(reply, error, size);
+	if (!number_at(reply, 0, &renewed))
+		return unexpected(reply, error, size);
+	if (renewed == 1)
+		return STORE_DONE;
+	if (renewed == 0 && text_at(reply, 1)) {
+		log_printable(text_at(reply, 1), text, sizeof(text));
+		if (*text)
+			snprintf(error, size, "another holds the lock now (value \"%s\")", text);
+		else
+			snprintf(error, size, "the lock's key is gone: deleted, evicted, or lost "
+					      "in a restart of the server");
+		return STORE_REFUSED;
+	}
+	return unexpected(reply, error, size);
+}
+
+int reply_release(const redisReply *reply, char *error, size_t size)
+{
+	if (reply->type == REDIS_REPLY_INTEGER)
+		return STORE_DONE;
+	return reply_error(reply, error, size);
+}

@@ -1,0 +1,35 @@
+/*
+ * What Redis answers: from replies to results.  No input or output.
+ */
+#ifndef CFLOCK_REDIS_REPLY_H
+#define CFLOCK_REDIS_REPLY_H
+
+#include <hiredis.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "store.h"
+
+/* True for the error that asks for EVAL instead of EVALSHA. */
+bool reply_is_noscript(const redisReply *reply);
+
+/*
+ * What an error reply means: -EACCES, -EPROTO or -EAGAIN as in store.h, with
+ * a line for people in `error`.  -EPROTO when it is not an error reply.
+ */
+int reply_error(const redisReply *reply, char *error, size_t size);
+
+/* 0 when it is the status OK; else what reply_error() says. */
+int reply_ok(const redisReply *reply, char *error, size_t size);
+
+/*
+ * The answers of acquire.lua, renew.lua and release.lua: an enum store_result,
+ * or a negative errno with its line in `error`.  Outputs are untouched unless
+ * the result is the one that they belong to.
+ */
+int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX], struct holder *holder,
+		  char *error, size_t size);
+int reply_renew(const redisReply *reply, char *error, size_t size);
+int reply_release(const redisReply *reply, char *error, size_t size);
+
+#endif

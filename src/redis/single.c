@@ -1,0 +1,412 @@
+/*
+ * The store that is one Redis server.
+ *
+ * A request is one script call.  On a new connection AUTH and SELECT go out in
+ * the same packet, so that a run costs two round trips in all: acquire and
+ * release.  The script goes by its SHA-1, and as text when the server does not
+ * know it (any more).
+ */
+#include "config.h"
+
+#include "store.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "redis/conn.h"
+#include "redis/reply.h"
+#include "redis/scripts.h"
+
+#define KEYS_MAX 3
+#define ARGV_MAX 7
+#define KEY_MAX_BYTES 256
+
+struct store {
+	struct url url;
+	char address_text[URL_TEXT_MAX];
+	struct address addresses[RESOLVE_ADDRESSES_MAX];
+	int address_count;         /* 0: not looked up yet */
+	struct conn conn;
+	int cancel_fd;
+	int unanswered;            /* replies that are still to come */
+	bool acquire_in_doubt;
+	char error[STORE_ERROR_MAX];
+};
+
+struct call {
+	const struct script *script;
+	int key_count;
+	char keys[KEYS_MAX][KEY_MAX_BYTES];
+	int argument_count;
+	const char *arguments[ARGV_MAX];
+};
+
+struct store *store_open(const struct url *url, int cancel_fd)
+{
+	struct store *store = calloc(1, sizeof(*store));
+
+	if (!store)
+		return NULL;
+	store->url = *url;
+	url_format(url, store->address_text, sizeof(store->address_text));
+	store->conn.fd = -1;
+	store->cancel_fd = cancel_fd;
+	return store;
+}
+
+struct store *store_clone(const struct store *store, int cancel_fd)
+{
+	struct store *clone = store_open(&store->url, cancel_fd);
+
+	if (!clone)
+		return NULL;
+	memcpy(clone->addresses, store->addresses, sizeof(clone->addresses));
+	clone->address_count = store->address_count;
+	return clone;
+}
+
+void store_close(struct store *store)
+{
+	conn_close(&store->conn);
+	explicit_bzero(&store->url, sizeof(store->url));
+	free(store);
+}
+
+void store_set_cancel_fd(struct store *store, int cancel_fd)
+{
+	store->cancel_fd = cancel_fd;
+}
+
+const char *store_error(const struct store *store)
+{
+	return store->error;
+}
+
+static int fail(struct store *store, int err, const char *doing)
+{
+	const char *cause = strerror(-err);
+
+	if (err == -ETIMEDOUT)
+		cause = "no answer in time";
+	else if (err == -ECONNRESET)
+		cause = "the server closed the connection; is it a TLS port, or not a Redis server?";
+	else if (err == -EPROTO)
+		cause = "what answers there is not a Redis server (or it is a TLS port)";
+	else if (err == -EAGAIN && store->url.is_unix)
+		cause = "its queue of connections is full";
+	snprintf(store->error, sizeof(store->error), "cannot %s %s: %s", doing,
+		 store->address_text, cause);
+	return err;
+}
+
+/* As fail(), on a connection that is of no more use. */
+static int fail_connection(struct store *store, int err, const char *doing)
+{
+	conn_abort(&store->conn);
+	return fail(store, err, doing);
+}
+
+/* === connecting ========================================================= */
+
+static int find_addresses(struct store *store, int64_t deadline_ns)
+{
+	struct address *first = &store->addresses[0];
+	int count;
+
+	if (store->address_count)
+		return 0;
+	if (store->url.is_unix) {
+		first->to.local.sun_family = AF_UNIX;
+		memcpy(first->to.local.sun_path, store->url.path, sizeof(store->url.path));
+		first->length = sizeof(first->to.local);
+		store->address_count = 1;
+		return 0;
+	}
+	count = resolve_host(store->url.host, store->url.port, deadline_ns, store->cancel_fd,
+			     store->addresses);
+	if (count > 0) {
+		store->address_count = count;
+		return 0;
+	}
+	snprintf(store->error, sizeof(store->error), "cannot find the host \"%s\": %s",
+		 store->url.host,
+		 count == -ENOENT      ? "there is no such name"
+		 : count == -ETIMEDOUT ? "the name service did not answer in time"
+				       : "the name service failed");
+	return count;
+}
+
+/* Appends a formatted command to *bytes (hiredis' malloc).  False: no memory. */
+static bool append(char **bytes, size_t *length, int argc, const char **argv)
+{
+	char *command, *joined;
+	long long n = redisFormatCommandArgv(&command, argc, argv, NULL);
+
+	if (n < 0)
+		return false;
+	joined = realloc(*bytes, *length + (size_t)n);
+	if (joined) {
+		memcpy(joined + *length, command, (size_t)n);
+		*bytes = joined;
+		*length += (size_t)n;
+	}
+	redisFreeCommand(command);
+	return joined != NULL;
+}
+
+static bool append_handshake(struct store *store, char **bytes, size_t *length)
+{
+	const char *auth[3] = { "AUTH" }, *select[2] = { "SELECT" };
+	char db[16];
+	int argc = 1;
+
+	if (store->url.has_password) {
+		if (store->url.has_user)
+			auth[argc++] = store->url.user;
+		auth[argc++] = store->url.password;
+		if (!append(bytes, length, argc, auth))
+			return false;
+		store->unanswered++;
+	}
+	if (store->url.db) {
+		snprintf(db, sizeof(db), "%d", store->url.db);
+		select[1] = db;
+		if (!append(bytes, length, 2, select))
+			return false;
+		store->unanswered++;
+	}
+	return true;
+}
+
+/* === calling ============================================================ */
+
+static bool append_call(char **bytes, size_t *length, const struct call *call, bool by_text)
+{
+	const char *argv[3 + KEYS_MAX + ARGV_MAX];
+	char key_count[16];
+	int argc = 0, i;
+
+	snprintf(key_count, sizeof(key_count), "%d", call->key_count);
+	argv[argc++] = by_text ? "EVAL" : "EVALSHA";
+	argv[argc++] = by_text ? call->script->text : call->script->sha1;
+	argv[argc++] = key_count;
+	for (i = 0; i < call->key_count; i++)
+		argv[argc++] = call->keys[i];
+	for (i = 0; i < call->argument_count; i++)
+		argv[argc++] = call->arguments[i];
+	return append(bytes, length, argc, argv);
+}
+
+/* Sends the call, on a new connection behind the handshake. */
+static int send_call(struct store *store, const struct call *call, bool by_text,
+		     int64_t deadline_ns, unsigned int user_timeout_ms)
+{
+	char *bytes = NULL;
+	size_t length = 0;
+	int err = 0;
+
+	if (store->conn.fd < 0) {
+		err = find_addresses(store, deadline_ns);
+		if (err)
+			return err;
+		err = conn_open(&store->conn, store->addresses, store->address_count,
+				user_timeout_ms, deadline_ns, store->cancel_fd);
+		if (err)
+			return fail(store, err, "connect to");
+		store->unanswered = 0;
+		if (!append_handshake(store, &bytes, &length))
+			err = -ENOMEM;
+	}
+	if (!err && append_call(&bytes, &length, call, by_text)) {
+		store->unanswered++;
+		err = conn_send(&store->conn, bytes, length, deadline_ns, store->cancel_fd);
+	} else {
+		err = -ENOMEM;
+	}
+	if (bytes)
+		explicit_bzero(bytes, length); /* it may hold the password */
+	free(bytes);
+	return err ? fail_connection(store, err, "send to") : 0;
+}
+
+/*
+ * Receives the replies to the handshake, then the one to the call.  The
+ * connection is kept where a release may still go out behind the call: after a
+ * time-out, a cancellation, and a refused handshake, which does not keep every
+ * server from carrying out what came in the same packet.
+ */
+static int receive_answer(struct store *store, redisReply **answer, int64_t deadline_ns)
+{
+	redisReply *reply = NULL;
+	int err;
+
+	while (store->unanswered > 0) {
+		err = conn_receive(&store->conn, &reply, deadline_ns, store->cancel_fd);
+		if (err == -ETIMEDOUT || err == -ECANCELED)
+			return fail(store, err, "get an answer from");
+		if (err)
+			return fail_connection(store, err, "get an answer from");
+		store->unanswered--;
+		if (!store->unanswered)
+			break;
+		err = reply_ok(reply, store->error, sizeof(store->error));
+		freeReplyObject(reply);
+		if (err)
+			return err;
+	}
+	*answer = reply;
+	return 0;
+}
+
+/* Calls the script.  0 with *answer to be freed, or a negative errno. */
+static int call_script(struct store *store, const struct call *call, int64_t deadline_ns,
+		       unsigned int user_timeout_ms, redisReply **answer)
+{
+	int by_text, err = 0;
+
+	/* What it still carries would answer another question. */
+	if (store->unanswered)
+		conn_abort(&store->conn);
+	for (by_text = 0; by_text <= 1; by_text++) {
+		err = send_call(store, call, by_text, deadline_ns, user_timeout_ms);
+		if (!err)
+			err = receive_answer(store, answer, deadline_ns);
+		if (err || by_text || !reply_is_noscript(*answer))
+			break;
+		freeReplyObject(*answer);
+	}
+	return err;
+}
+
+/* === the requests ======================================================= */
+
+static void add_key(struct call *call, const struct claim *claim, const char *suffix)
+{
+	/* One hash tag for all keys of a lock; NAME cannot hold a brace. */
+	snprintf(call->keys[call->key_count++], KEY_MAX_BYTES, "cflock:{%s}%s", claim->name,
+		 suffix);
+}
+
+static void add_argument(struct call *call, const char *argument)
+{
+	call->arguments[call->argument_count++] = argument;
+}
+
+int store_acquire(struct store *store, const struct claim *claim, int64_t deadline_ns,
+		  struct grant *grant, struct holder *holder)
+{
+	struct call call = { .script = &script_acquire };
+	char ttl[24], token[STORE_TOKEN_MAX];
+	struct instant sent = clock_now();
+	redisReply *answer;
+	int result;
+
+	snprintf(ttl, sizeof(ttl), "%lld", (long long)claim->ttl_ms);
+	add_key(&call, claim, "");
+	add_key(&call, claim, ":token");
+	add_key(&call, claim, ":holder");
+	add_argument(&call, claim->owner.id);
+	add_argument(&call, ttl);
+	add_argument(&call, claim->owner.host);
+	add_argument(&call, claim->owner.pid);
+	add_argument(&call, claim->owner.user);
+	add_argument(&call, claim->owner.command);
+	add_argument(&call, claim->owner.message);
+
+	result = call_script(store, &call, deadline_ns, (unsigned int)claim->ttl_ms, &answer);
+	if (result) {
+		store->acquire_in_doubt |= store->unanswered > 0;
+		return result;
+	}
+	result = reply_acquire(answer, token, holder, store->error, sizeof(store->error));
+	freeReplyObject(answer);
+	/* An error may come from the middle of the script. */
+	store->acquire_in_doubt = result < 0;
+	if (result == STORE_DONE) {
+		memcpy(grant->token, token, sizeof(grant->token));
+		grant->sent = sent;
+	}
+	return result;
+}
+
+int store_renew(struct store *store, const struct claim *claim, const struct grant *grant,
+		int64_t deadline_ns)
+{
+	struct call call = { .script = &script_renew };
+	char value[HOLDER_ID_MAX + STORE_TOKEN_MAX], ttl[24];
+	redisReply *answer;
+	int result;
+
+	snprintf(value, sizeof(value), "%s/%s", claim->owner.id, grant->token);
+	snprintf(ttl, sizeof(ttl), "%lld", (long long)claim->ttl_ms);
+	add_key(&call, claim, "");
+	add_key(&call, claim, ":holder");
+	add_argument(&call, value);
+	add_argument(&call, ttl);
+
+	result = call_script(store, &call, deadline_ns, (unsigned int)claim->ttl_ms, &answer);
+	if (result)
+		return result;
+	result = reply_renew(answer, store->error, sizeof(store->error));
+	freeReplyObject(answer);
+	return result;
+}
+
+static void fill_release(struct call *call, const struct claim *claim)
+{
+	call->script = &script_release;
+	add_key(call, claim, "");
+	add_key(call, claim, ":holder");
+	add_argument(call, claim->owner.id);
+}
+
+int store_release(struct store *store, const struct claim *claim, int64_t deadline_ns)
+{
+	struct call call = { 0 };
+	redisReply *answer;
+	int result;
+
+	fill_release(&call, claim);
+	result = call_script(store, &call, deadline_ns, (unsigned int)claim->ttl_ms, &answer);
+	if (result)
+		return result;
+	result = reply_release(answer, store->error, sizeof(store->error));
+	freeReplyObject(answer);
+	if (result == STORE_DONE)
+		store->acquire_in_doubt = false;
+	return result;
+}
+
+void store_withdraw(struct store *store, const struct claim *claim, int64_t deadline_ns)
+{
+	struct call call = { 0 };
+	redisReply *reply;
+	char *bytes = NULL;
+	size_t length = 0;
+
+	if (!store->acquire_in_doubt)
+		return;
+	store->cancel_fd = -1;
+	if (store->conn.fd < 0 || !store->unanswered) {
+		store_release(store, claim, deadline_ns);
+		return;
+	}
+
+	fill_release(&call, claim);
+	if (append_call(&bytes, &length, &call, true) &&
+	    conn_send(&store->conn, bytes, length, deadline_ns, -1) == 0) {
+		store->unanswered++;
+		while (store->unanswered > 0 &&
+		       conn_receive(&store->conn, &reply, deadline_ns, -1) == 0) {
+			freeReplyObject(reply);
+			store->unanswered--;
+		}
+	}
+	free(bytes);
+	conn_close(&store->conn);
+	store->unanswered = 0;
+	store->acquire_in_doubt = false;
+}
