@@ -1,0 +1,150 @@
+#include "config.h"
+
+#include "acquire.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "wait.h"
+
+#define ASK_AGAIN_NS (100 * NS_PER_MS)
+
+/* As the end of the wait comes near, halve what is left, down to this. */
+#define LAST_TRY_NS (4 * NS_PER_MS)
+
+/* How long to wait for the answer to a release behind an acquire in doubt. */
+#define WITHDRAW_NS (200 * NS_PER_MS)
+
+/* Returns the first signal that should end us, 0 when there is none. */
+static int take_deadly_signal(const struct signals *signals)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signals->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		int number = (int)info.ssi_signo;
+
+		if (number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
+			raise(SIGSTOP);
+		else if (signals_is_deadly(signals, number))
+			return number;
+	}
+	return 0;
+}
+
+/* True when `id` is one of the space-separated `ids`. */
+static bool is_listed(const char *id, const char *ids)
+{
+	size_t length = strlen(id);
+
+	while (ids && *ids) {
+		size_t word = strcspn(ids, " ");
+
+		if (word == length && length && strncmp(ids, id, length) == 0)
+			return true;
+		ids += word + strspn(ids + word, " ");
+	}
+	return false;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* How long to leave a lock alone that is held for `left_ms` more. */
+static int64_t pause_ns(int64_t left_ms, int64_t until_end_ns)
+{
+	int64_t ns = ASK_AGAIN_NS;
+
+	if (left_ms >= 0)
+		ns = least(ns, (left_ms + 1) * NS_PER_MS);
+	/* So that what is freed just before the end of the wait is not missed. */
+	if (until_end_ns > LAST_TRY_NS)
+		until_end_ns /= 2;
+	return least(ns, until_end_ns);
+}
+
+/*
+ * Waits; a signal may come.  Returns 0 at the end of the time or when woken by
+ * a signal without meaning for us, else the number of a deadly one.
+ */
+static int sleep_or_signal(const struct signals *signals, int64_t ns)
+{
+	wait_until_ready(-1, 0, clock_boot_ns() + ns, signals->fd);
+	return take_deadly_signal(signals);
+}
+
+static int ask_until_answered(struct store *store, const struct acquire_request *request,
+			      struct acquire_answer *answer)
+{
+	const struct lease_policy *policy = request->policy;
+	int64_t start_ns = clock_boot_ns(), answered_ns = start_ns;
+	int64_t end_ns = request->wait_ns < 0 ? INT64_MAX : start_ns + request->wait_ns;
+
+	for (;;) {
+		int64_t now_ns = clock_boot_ns(), pause, give_up_ns;
+		int result;
+
+		/* The instant at which an unreachable service is given up. */
+		if (request->wait_ns < 0)
+			give_up_ns = answered_ns + policy->ttl_ns;
+		else if (request->wait_ns == 0)
+			give_up_ns = start_ns + ACQUIRE_TRY_NS;
+		else
+			give_up_ns = end_ns;
+
+		result = store_acquire(store, request->claim,
+				       least(give_up_ns, now_ns + policy->renew_by_ns),
+				       &answer->grant, &answer->holder);
+		answer->signal = take_deadly_signal(request->signals);
+		if (answer->signal) {
+			if (result == STORE_DONE)
+				store_release(store, request->claim,
+					      clock_boot_ns() + WITHDRAW_NS);
+			return -EINTR;
+		}
+
+		now_ns = clock_boot_ns();
+		if (result == STORE_DONE) {
+			if (clock_elapsed_ns(answer->grant.sent, clock_now()) <
+			    policy->renew_by_ns)
+				return 0;
+			/* Worth nothing any more; asked again, it starts anew. */
+			answered_ns = now_ns;
+			pause = 0;
+		} else if (result == STORE_REFUSED) {
+			if (is_listed(answer->holder.id, request->ancestors))
+				return -EDEADLK;
+			if (now_ns >= end_ns)
+				return -EBUSY;
+			answered_ns = now_ns;
+			pause = pause_ns(answer->holder.left_ms, end_ns - now_ns);
+		} else if (result == -ECANCELED) {
+			pause = 0; /* a signal that means nothing to us */
+		} else {
+			if (store_error_is_final(result) || now_ns >= give_up_ns)
+				return result;
+			log_line(LOG_VERBOSE, "%s; trying again", store_error(store));
+			pause = least(ASK_AGAIN_NS, give_up_ns - now_ns);
+		}
+		answer->signal = sleep_or_signal(request->signals, pause);
+		if (answer->signal)
+			return -EINTR;
+		if (result == STORE_REFUSED && clock_boot_ns() >= end_ns)
+			return -EBUSY;
+	}
+}
+
+int acquire(struct store *store, const struct acquire_request *request,
+	    struct acquire_answer *answer)
+{
+	int err = ask_until_answered(store, request, answer);
+
+	if (err)
+		store_withdraw(store, request->claim, clock_boot_ns() + WITHDRAW_NS);
+	return err;
+}

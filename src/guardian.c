@@ -1,0 +1,411 @@
+/*
+ * The guardian process.  Single-threaded; after the start it holds three
+ * descriptors: the socket to cflock, a signalfd for SIGCHLD, a timer.  All
+ * other signals stay blocked and pending: nothing but SIGKILL and SIGSTOP can
+ * keep it from its work.  Its parent watches for both.
+ *
+ * Order in the loop: orders before the clock, so that a renewal that arrived
+ * in time counts even when the guardian woke late; the clock before deaths, so
+ * that what may have lived past kill_at is never reported as ended in time.
+ */
+#include "config.h"
+
+#include "guardian.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "exitcodes.h"
+#include "log.h"
+#include "tree.h"
+
+/* What `ps` shows.  Not "cflock", so that `killall cflock` spares it. */
+#define GUARDIAN_PROCESS_NAME "lease-guardian"
+
+/* Between two sweeps of SIGKILL; dying takes the killed some time. */
+#define SWEEP_EVERY_MS 1
+
+enum order_kind {
+	ORDER_RENEWED,
+	ORDER_LOSE,
+	ORDER_SIGNAL,
+};
+
+struct order {
+	enum order_kind kind;
+	int number;                /* ORDER_SIGNAL */
+	struct instant sent;       /* ORDER_RENEWED */
+};
+
+struct guard {
+	const struct guardian_job *job;
+	struct lease lease;
+	struct tree_strangers strangers; /* none: the guardian is new-born */
+	int socket, children, timer;
+	bool orphaned;             /* cflock is gone */
+	bool stopping, refusal_reported;
+	pid_t command;
+	bool command_ended;
+	int status;
+};
+
+/* === in cflock ========================================================== */
+
+static int send_order(const struct guardian *guardian, const struct order *order)
+{
+	if (send(guardian->fd, order, sizeof(*order), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return -errno;
+	return 0;
+}
+
+int guardian_renewed(const struct guardian *guardian, struct instant sent)
+{
+	struct order order = { .kind = ORDER_RENEWED, .sent = sent };
+
+	return send_order(guardian, &order);
+}
+
+int guardian_lose(const struct guardian *guardian)
+{
+	struct order order = { .kind = ORDER_LOSE };
+
+	return send_order(guardian, &order);
+}
+
+int guardian_signal(const struct guardian *guardian, int number)
+{
+	struct order order = { .kind = ORDER_SIGNAL, .number = number };
+
+	return send_order(guardian, &order);
+}
+
+int guardian_read(const struct guardian *guardian, struct guardian_report *report)
+{
+	ssize_t n = recv(guardian->fd, report, sizeof(*report), MSG_DONTWAIT);
+
+	if (n == (ssize_t)sizeof(*report))
+		return 1;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	return -EPIPE;
+}
+
+/* === in the command, before exec ======================================== */
+
+static void run_command(const struct guardian_job *job, pid_t parent) __attribute__((noreturn));
+
+static void run_command(const struct guardian_job *job, pid_t parent)
+{
+	int err;
+
+	if (job->own_group)
+		setpgid(0, 0);
+	/* Asked for first, looked at after: the guardian may be dead by now. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (getppid() != parent)
+		_exit(EXIT_OS_ERROR);
+	signals_restore(job->signals);
+
+	environ = (char **)job->environment;
+	execvp(job->command[0], job->command);
+	err = errno;
+	log_line(LOG_FATAL, "cannot run %s: %s", job->command[0], strerror(err));
+	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+}
+
+/* === in the guardian ==================================================== */
+
+/* Reports that only inform may be lost, when cflock is stopped and reads none. */
+static void report(struct guard *g, enum guardian_report_kind kind, int status, int flags)
+{
+	struct guardian_report report = {
+		.kind = kind,
+		.status = status,
+		.lost = g->stopping,
+		.command = g->command,
+	};
+
+	if (!g->orphaned && send(g->socket, &report, sizeof(report), MSG_NOSIGNAL | flags) < 0 &&
+	    errno == EPIPE)
+		g->orphaned = true;
+}
+
+/* Closes all descriptors but the three of `g`. */
+static void close_inherited(const struct guard *g)
+{
+	int fd, limit;
+	DIR *open_files;
+	struct dirent *entry;
+
+#ifdef SYS_close_range
+	int keep[3] = { g->socket, g->children, g->timer };
+	unsigned int from = 0;
+	size_t i, j;
+
+	for (i = 0; i < 3; i++)
+		for (j = i + 1; j < 3; j++)
+			if (keep[j] < keep[i]) {
+				fd = keep[i];
+				keep[i] = keep[j];
+				keep[j] = fd;
+			}
+	for (i = 0; i < 3; i++) {
+		if (from < (unsigned int)keep[i] &&
+		    syscall(SYS_close_range, from, (unsigned int)keep[i] - 1, 0) < 0)
+			break;
+		from = (unsigned int)keep[i] + 1;
+	}
+	if (i == 3 && syscall(SYS_close_range, from, ~0U, 0) == 0)
+		return;
+#endif
+	/* Before Linux 5.9.  The highest open descriptor bounds the loop. */
+	limit = (int)sysconf(_SC_OPEN_MAX);
+	open_files = opendir("/proc/self/fd");
+	if (open_files) {
+		limit = 0;
+		while ((entry = readdir(open_files)))
+			if (atoi(entry->d_name) >= limit)
+				limit = atoi(entry->d_name) + 1;
+		closedir(open_files);
+	}
+	for (fd = 0; fd < limit; fd++)
+		if (fd != g->socket && fd != g->children && fd != g->timer)
+			close(fd);
+}
+
+static void arm_timer(const struct guard *g, struct instant now)
+{
+	int64_t ns = lease_until_next_phase_ns(&g->lease, now);
+	struct itimerspec timer = { 0 };
+
+	if (ns == 0)
+		ns = 1; /* nought would disarm it */
+	if (ns > 0) {
+		timer.it_value.tv_sec = ns / NS_PER_S;
+		timer.it_value.tv_nsec = ns % NS_PER_S;
+	}
+	timerfd_settime(g->timer, 0, &timer, NULL);
+}
+
+static void obey(struct guard *g, const struct order *order)
+{
+	struct instant now = clock_now();
+
+	switch (order->kind) {
+	case ORDER_RENEWED:
+		if (lease_renewed(&g->lease, order->sent, now))
+			arm_timer(g, now);
+		break;
+	case ORDER_LOSE:
+		lease_lose(&g->lease, now);
+		break;
+	case ORDER_SIGNAL:
+		/* Not reaped yet, so the number is still the command's own. */
+		if (g->command_ended)
+			break;
+		/* What is stopped stays so if the lease can no longer be proven. */
+		if (order->number == SIGCONT && lease_phase(&g->lease, now) != LEASE_HELD)
+			break;
+		kill(g->command, order->number);
+		break;
+	}
+}
+
+static void read_orders(struct guard *g)
+{
+	struct order order;
+	ssize_t n;
+
+	while (!g->orphaned) {
+		n = recv(g->socket, &order, sizeof(order), MSG_DONTWAIT);
+		if (n == (ssize_t)sizeof(order)) {
+			obey(g, &order);
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		/* Nobody is left who could renew. */
+		g->orphaned = true;
+		lease_lose(&g->lease, clock_now());
+	}
+}
+
+/* Returns false when there is no child left. */
+static bool reap(struct guard *g)
+{
+	struct signalfd_siginfo info[8];
+	int status;
+	pid_t pid;
+
+	while (read(g->children, info, sizeof(info)) > 0)
+		; /* only to be woken by the next */
+
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
+		if (pid != g->command)
+			continue;
+		if (WIFSTOPPED(status)) {
+			report(g, GUARDIAN_STOPPED, WSTOPSIG(status), MSG_DONTWAIT);
+		} else if (WIFCONTINUED(status)) {
+			report(g, GUARDIAN_CONTINUED, 0, MSG_DONTWAIT);
+		} else {
+			g->command_ended = true;
+			g->status = status;
+		}
+	}
+	return !(pid < 0 && errno == ECHILD);
+}
+
+static void stop_tree(struct guard *g)
+{
+	size_t refused = 0;
+
+	g->stopping = true;
+	tree_signal(&g->strangers, g->job->stop_signal, &refused);
+	/* A stopped process acts on a signal only once it is continued. */
+	tree_signal(&g->strangers, SIGCONT, &refused);
+	report(g, GUARDIAN_STOPPING, 0, MSG_DONTWAIT);
+}
+
+static void kill_tree(struct guard *g)
+{
+	size_t refused = 0;
+
+	/* All of a group at once; while its leader is ours, so is its number. */
+	if (g->job->own_group && !g->command_ended)
+		kill(-g->command, SIGKILL);
+	tree_signal(&g->strangers, SIGKILL, &refused);
+	if (refused && !g->refusal_reported) {
+		report(g, GUARDIAN_REFUSED, (int)refused, MSG_DONTWAIT);
+		g->refusal_reported = true;
+	}
+}
+
+/* Until the tree is dead, or, for command_only, the command ended in time. */
+static void guard_tree(struct guard *g)
+{
+	struct pollfd fds[] = {
+		{ .fd = g->socket, .events = POLLIN },
+		{ .fd = g->children, .events = POLLIN },
+		{ .fd = g->timer, .events = POLLIN },
+	};
+	int64_t next_sweep_ns = 0;
+	bool killing = false;
+
+	arm_timer(g, clock_now());
+	for (;;) {
+		uint64_t expirations;
+		enum lease_phase phase;
+
+		/* The end of the socket would be readable for ever. */
+		fds[0].fd = g->orphaned ? -1 : g->socket;
+		poll(fds, 3, killing ? SWEEP_EVERY_MS : -1);
+		if (read(g->timer, &expirations, sizeof(expirations)) > 0)
+			arm_timer(g, clock_now());
+		read_orders(g);
+
+		phase = lease_phase(&g->lease, clock_now());
+		if (!reap(g) || (g->job->command_only && g->command_ended && !g->stopping)) {
+			if (phase == LEASE_KILLING && !g->stopping) {
+				g->stopping = true;
+				report(g, GUARDIAN_STOPPING, 0, 0);
+			}
+			return;
+		}
+		if (phase != LEASE_HELD && !g->stopping) {
+			stop_tree(g);
+			arm_timer(g, clock_now());
+		}
+		killing = phase == LEASE_KILLING;
+		if (killing && clock_boot_ns() >= next_sweep_ns) {
+			kill_tree(g);
+			next_sweep_ns = clock_boot_ns() + SWEEP_EVERY_MS * NS_PER_MS;
+		}
+	}
+}
+
+/* To be woken in time on a busy machine.  Where it is not permitted: as is. */
+static void raise_priority(void)
+{
+	struct sched_param parameters = { .sched_priority = 1 };
+
+	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &parameters) < 0)
+		setpriority(PRIO_PROCESS, 0, -20);
+}
+
+static void be_guardian(const struct guardian_job *job, int socket) __attribute__((noreturn));
+
+static void be_guardian(const struct guardian_job *job, int socket)
+{
+	struct guard g = { .job = job, .lease = job->lease, .socket = socket };
+	pid_t self = getpid();
+	sigset_t sigchld;
+	int err = 0;
+
+	prctl(PR_SET_NAME, GUARDIAN_PROCESS_NAME, 0, 0, 0);
+	/* Out of reach of what is sent to cflock's process group. */
+	setpgid(0, 0);
+
+	sigemptyset(&sigchld);
+	sigaddset(&sigchld, SIGCHLD);
+	g.children = signalfd(-1, &sigchld, SFD_NONBLOCK | SFD_CLOEXEC);
+	g.timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (g.children < 0 || g.timer < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		err = errno;
+
+	if (!err && lease_phase(&g.lease, clock_now()) == LEASE_HELD) {
+		g.command = fork();
+		if (g.command == 0)
+			run_command(job, self);
+		if (g.command < 0)
+			err = errno;
+	}
+	if (g.command <= 0) {
+		report(&g, GUARDIAN_NOT_STARTED, err, 0);
+		_exit(EXIT_SUCCESS);
+	}
+
+	raise_priority();
+	close_inherited(&g);
+	guard_tree(&g);
+	report(&g, GUARDIAN_ENDED, g.status, 0);
+	_exit(EXIT_SUCCESS);
+}
+
+int guardian_start(struct guardian *guardian, const struct guardian_job *job)
+{
+	int ends[2], err;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		/* Or its own copy of the other end would hide cflock's end. */
+		close(ends[0]);
+		be_guardian(job, ends[1]);
+	}
+	err = errno;
+	close(ends[1]);
+	if (pid < 0) {
+		close(ends[0]);
+		return -err;
+	}
+	guardian->pid = pid;
+	guardian->fd = ends[0];
+	return 0;
+}

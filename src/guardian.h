@@ -1,0 +1,73 @@
+/*
+ * The guardian: a process between cflock and the command that never touches
+ * the network, and that has the whole tree of the command dead before the
+ * lease can run out, whatever becomes of cflock.
+ *
+ *   cflock (main thread and renewer)  --  orders, end-of-file  -->  guardian
+ *   cflock (main thread)              <--  reports             --   guardian
+ *
+ * It stops the tree when its own count of the lease says so, when it is told
+ * to, and when the socket ends because cflock is gone.  Stopping is: the stop
+ * signal and SIGCONT to the whole tree; at kill_at SIGKILL to all that is
+ * left, again and again until no child is left.  As a child subreaper it
+ * inherits what the command leaves behind, so "no child" is "no process".
+ */
+#ifndef CFLOCK_GUARDIAN_H
+#define CFLOCK_GUARDIAN_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "lease.h"
+#include "signals.h"
+
+struct guardian_job {
+	char *const *command;      /* NULL-terminated */
+	char *const *environment;
+	struct lease lease;
+	const struct signals *signals;
+	int stop_signal;
+	/* A process group of its own; not on a terminal, whose keys would then
+	 * not reach the command as they reach the rest of a pipeline. */
+	bool own_group;
+	/* The end of the command itself ends the run, whatever it left. */
+	bool command_only;
+};
+
+struct guardian {
+	pid_t pid;
+	int fd;                    /* readable: a report, or its end */
+};
+
+enum guardian_report_kind {
+	GUARDIAN_STOPPED,          /* status: the signal that stopped the command */
+	GUARDIAN_CONTINUED,
+	GUARDIAN_STOPPING,         /* the lease is lost: stop signal sent */
+	GUARDIAN_REFUSED,          /* status: processes that may not be killed */
+	GUARDIAN_NOT_STARTED,      /* status: errno of fork; 0: lease was over */
+	GUARDIAN_ENDED,            /* status: wait status; the tree is dead */
+};
+
+struct guardian_report {
+	enum guardian_report_kind kind;
+	int status;
+	bool lost;                 /* ENDED: the guardian stopped the tree */
+	pid_t command;             /* the command's process number */
+};
+
+/*
+ * Forks the guardian, which starts the command.  To be called before the
+ * process has a second thread, by a thread that lives as long as the process.
+ * Returns 0 or a negative errno.
+ */
+int guardian_start(struct guardian *guardian, const struct guardian_job *job);
+
+/* Orders.  Any thread; never block; 0 or a negative errno. */
+int guardian_renewed(const struct guardian *guardian, struct instant sent);
+int guardian_lose(const struct guardian *guardian);
+int guardian_signal(const struct guardian *guardian, int number);
+
+/* Returns 1 with a report, 0 when there is none now, -EPIPE at the end. */
+int guardian_read(const struct guardian *guardian, struct guardian_report *report);
+
+#endif

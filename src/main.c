@@ -1,0 +1,371 @@
+/*
+ * cflock: runs a command under a lease on a named lock.
+ *
+ * From top to bottom, and no way around it:
+ *   options; signals blocked; lease acquired; guardian and command forked;
+ *   renewing thread started; the tree of the command seen dead; lease released.
+ * The only place that chooses an exit code.
+ *
+ * Caveats: a machine that is paused as a whole and resumed (a virtual machine
+ * that is migrated, SIGSTOP to all) can notice nothing in between; the fencing
+ * token is what covers that.  A set-user-id command may not be killed by the
+ * user who started it.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "acquire.h"
+#include "exitcodes.h"
+#include "guardian.h"
+#include "holder.h"
+#include "lease.h"
+#include "log.h"
+#include "options.h"
+#include "renewer.h"
+#include "signals.h"
+#include "store.h"
+#include "supervise.h"
+#include "tree.h"
+
+/* A release that is not answered is not waited for longer than this. */
+#define RELEASE_NS (2 * NS_PER_S)
+#define RELEASE_RETRY_NS (50 * NS_PER_MS)
+
+/* Ids of the leases that are held around a command; for nested cflocks. */
+#define ANCESTORS_VARIABLE "CFLOCK_ANCESTORS"
+
+#define ID_BYTES 16
+
+struct run {
+	struct options options;
+	struct lease_policy policy;
+	struct signals signals;
+	struct tree_strangers strangers;
+	struct claim claim;
+	struct grant grant;
+	struct store *store;
+	bool on_terminal;
+};
+
+/*
+ * A standard descriptor that was closed when we were called must not become a
+ * socket of ours, and is to be closed again in the command.
+ */
+static int keep_standard_descriptors(void)
+{
+	int fd;
+
+	for (fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+			return -errno;
+	return 0;
+}
+
+/* The command has them now.  Held by us, a pipe would not end with it. */
+static void let_go_of_pipes(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0)
+		return;
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	if (null > STDERR_FILENO)
+		close(null);
+}
+
+static bool has_terminal(void)
+{
+	int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static int make_id(char id[HOLDER_ID_MAX])
+{
+	unsigned char bytes[ID_BYTES];
+	size_t i;
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return -errno;
+	for (i = 0; i < sizeof(bytes); i++)
+		snprintf(id + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
+}
+
+static int make_claim(struct run *run)
+{
+	char id[HOLDER_ID_MAX];
+	int err = make_id(id);
+
+	if (err)
+		return err;
+	run->claim.name = run->options.name;
+	/* Rounded up: the service must never forget the lease before we do. */
+	run->claim.ttl_ms = (run->policy.ttl_ns + NS_PER_MS - 1) / NS_PER_MS;
+	holder_describe_self(&run->claim.owner, id, run->options.command, run->options.message);
+	return 0;
+}
+
+/* What the command finds in its environment.  Returns 0 or a negative errno. */
+static int export_lease(const struct run *run)
+{
+	const char *above = getenv(ANCESTORS_VARIABLE);
+	char ttl[24], *ancestors;
+	int err = 0;
+
+	snprintf(ttl, sizeof(ttl), "%lld", (long long)run->claim.ttl_ms);
+	if (asprintf(&ancestors, "%s%s%s", above ? above : "", above && *above ? " " : "",
+		     run->claim.owner.id) < 0)
+		return -ENOMEM;
+	if (setenv("CFLOCK_NAME", run->claim.name, 1) || setenv("CFLOCK_TTL_MS", ttl, 1) ||
+	    setenv("CFLOCK_ID", run->claim.owner.id, 1) ||
+	    setenv("CFLOCK_TOKEN", run->grant.token, 1) ||
+	    setenv(ANCESTORS_VARIABLE, ancestors, 1))
+		err = -errno;
+	free(ancestors);
+	return err;
+}
+
+/* === the way out ======================================================== */
+
+static int fail_os(const char *doing, int err)
+{
+	log_line(LOG_FATAL, "cannot %s: %s", doing, strerror(-err));
+	return EXIT_OS_ERROR;
+}
+
+static int code_of_failed_acquire(struct run *run, int err, const struct acquire_answer *answer)
+{
+	char holder[HOLDER_TEXT_MAX];
+
+	switch (err) {
+	case -EBUSY:
+		log_line(LOG_WARNING, "held by %s",
+			 holder_format(&answer->holder, holder, sizeof(holder)));
+		return run->options.conflict_exit_code;
+	case -EDEADLK:
+		log_line(LOG_FATAL, "this lock is held already by a cflock that is waiting for "
+			 "this very command to end (%s): asking again would never return",
+			 holder_format(&answer->holder, holder, sizeof(holder)));
+		return EXIT_BAD_USAGE;
+	case -EINTR:
+		signals_die_of(answer->signal);
+	case -EACCES:
+		log_line(LOG_FATAL, "%s", store_error(run->store));
+		return EXIT_DENIED;
+	default:
+		log_line(LOG_FATAL, "%s; the command was not started", store_error(run->store));
+		return EXIT_UNREACHABLE;
+	}
+}
+
+/*
+ * Only called when the tree of the command was seen dead, or never existed.
+ * `store` is the one that is free to use, NULL when there is none.  A failure
+ * is told at `level`.
+ */
+static void release(const struct run *run, struct store *store, const struct lease *lease,
+		    enum log_level level)
+{
+	int64_t deadline_ns = clock_boot_ns() + RELEASE_NS;
+	int result = -ENOMEM;
+
+	if (!store)
+		store = store_clone(run->store, -1);
+	if (!store)
+		return;
+	for (;;) {
+		int64_t left_ns = lease_left_ns(lease, clock_now());
+		char left[DURATION_TEXT_MAX];
+
+		/* What has run out already needs no release. */
+		if (left_ns <= 0)
+			return;
+		result = store_release(store, &run->claim, deadline_ns);
+		if (result == STORE_DONE)
+			return;
+		if (store_error_is_final(result) || clock_boot_ns() >= deadline_ns) {
+			log_line(level,
+				 "cannot release the lock, it ends by itself in %s: %s",
+				 duration_format(left_ns, left, sizeof(left)),
+				 store_error(store));
+			return;
+		}
+		poll(NULL, 0, RELEASE_RETRY_NS / NS_PER_MS);
+	}
+}
+
+static int code_of_outcome(const struct outcome *outcome)
+{
+	switch (outcome->kind) {
+	case OUTCOME_ENDED:
+		if (WIFEXITED(outcome->status))
+			return WEXITSTATUS(outcome->status);
+		/* A shell that runs us in a loop has to see that Ctrl-C ended it. */
+		if (outcome->interrupted && WTERMSIG(outcome->status) == SIGINT)
+			signals_die_of(SIGINT);
+		return EXIT_SIGNAL_BASE + WTERMSIG(outcome->status);
+	case OUTCOME_LOST:
+		return EXIT_LEASE_LOST; /* said when the stopping began */
+	case OUTCOME_UNGUARDED:
+		log_line(LOG_FATAL, "the guardian process was killed; the command was stopped");
+		return EXIT_LEASE_LOST;
+	case OUTCOME_NOT_STARTED:
+		if (outcome->status)
+			return fail_os("start the command", -outcome->status);
+		log_line(LOG_FATAL, "the lease was over before the command could be started");
+		return EXIT_LEASE_LOST;
+	}
+	return EXIT_BUG;
+}
+
+/* === the run ============================================================ */
+
+/* With the lease granted.  Returns the exit code. */
+static int run_command(struct run *run)
+{
+	struct guardian_job job = {
+		.command = run->options.command,
+		.signals = &run->signals,
+		.stop_signal = run->options.stop_signal,
+		.own_group = !run->on_terminal,
+		.command_only = run->options.close,
+	};
+	struct supervision supervision = {
+		.signals = &run->signals,
+		.strangers = &run->strangers,
+		.on_terminal = run->on_terminal,
+	};
+	struct guardian guardian;
+	struct outcome outcome;
+	struct lease lease;
+	int err;
+
+	lease_grant(&job.lease, &run->policy, run->grant.sent);
+	lease = job.lease;
+	err = export_lease(run);
+	job.environment = environ;
+	if (!err)
+		err = guardian_start(&guardian, &job);
+	if (err) {
+		release(run, run->store, &lease, LOG_WARNING);
+		return fail_os("start the guardian process", err);
+	}
+	let_go_of_pipes();
+
+	supervision.guardian = &guardian;
+	err = renewer_start(&supervision.renewer, run->store, &run->claim, &run->grant, &lease,
+			    &guardian);
+	if (err) {
+		/* It stops the command when its socket ends, and then itself. */
+		close(guardian.fd);
+		while (waitpid(guardian.pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		release(run, run->store, &lease, LOG_WARNING);
+		return fail_os("start the renewing thread; the command was stopped", err);
+	}
+
+	supervise(&supervision, &outcome);
+	/* Where the lease was lost, nobody expects a release to work. */
+	release(run, renewer_stop(supervision.renewer, &lease), &lease,
+		outcome.kind == OUTCOME_LOST ? LOG_VERBOSE : LOG_WARNING);
+	return code_of_outcome(&outcome);
+}
+
+static int acquire_and_run(struct run *run)
+{
+	struct acquire_request request = {
+		.claim = &run->claim,
+		.policy = &run->policy,
+		.wait_ns = run->options.wait_ns,
+		.ancestors = getenv(ANCESTORS_VARIABLE),
+		.signals = &run->signals,
+	};
+	struct acquire_answer answer = { .signal = 0 };
+	struct instant begun = clock_now();
+	int err;
+
+	run->store = store_open(&run->options.server, run->signals.fd);
+	if (!run->store)
+		return fail_os("make room for a connection", -ENOMEM);
+	err = acquire(run->store, &request, &answer);
+	if (err)
+		return code_of_failed_acquire(run, err, &answer);
+
+	run->grant = answer.grant;
+	log_line(LOG_VERBOSE, "granted after %.1f ms, token %s, ttl %lld ms",
+		 (double)clock_elapsed_ns(begun, clock_now()) / (double)NS_PER_MS,
+		 run->grant.token, (long long)run->claim.ttl_ms);
+	return run_command(run);
+}
+
+static int prepare_and_run(struct run *run)
+{
+	const struct options *options = &run->options;
+	const char *why;
+	int err;
+
+	if (lease_policy_init(&run->policy, options->ttl_ns, options->renew_by_percent, &why)) {
+		log_line(LOG_FATAL, "the ttl and renew-by do not fit: %s", why);
+		return EXIT_BAD_USAGE;
+	}
+	err = signals_init(&run->signals);
+	if (err)
+		return fail_os("take over the signals", err);
+	err = tree_adopt(&run->strangers);
+	if (err)
+		return fail_os("find child processes in /proc, which takes a mounted /proc and a "
+			       "kernel with CONFIG_PROC_CHILDREN",
+			       err);
+	err = make_claim(run);
+	if (err)
+		return fail_os("get random bytes for an id", err);
+	run->on_terminal = has_terminal();
+	return acquire_and_run(run);
+}
+
+int main(int argc, char **argv)
+{
+	static struct run run;
+	char error[OPTIONS_ERROR_MAX];
+	int action, err;
+
+	err = keep_standard_descriptors();
+	if (err)
+		return fail_os("open /dev/null", err);
+
+	action = options_read(argc, argv, &run.options, error);
+	switch (action) {
+	case OPTIONS_RUN:
+		break;
+	case OPTIONS_HELP:
+		return fputs(options_usage(), stdout) < 0 || fflush(stdout) ? EXIT_OS_ERROR : 0;
+	case OPTIONS_VERSION:
+		return printf("cflock %s\n", PACKAGE_VERSION) < 0 || fflush(stdout)
+			       ? EXIT_OS_ERROR
+			       : 0;
+	default:
+		log_line(LOG_FATAL, "%s", error);
+		return action == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
+	}
+
+	log_setup(run.options.quiet     ? LOG_FATAL
+		  : run.options.verbose ? LOG_VERBOSE
+					: LOG_WARNING,
+		  run.options.name);
+	/* Not exit(): the renewing thread may be in the middle of anything. */
+	_exit(prepare_and_run(&run));
+}

@@ -1,0 +1,201 @@
+/*
+ * The mutex guards all fields of struct renewer that change after the start.
+ * It is never held during input or output: who takes it, gets it at once.
+ * The store belongs to the thread while `busy`, else to who holds the mutex.
+ */
+#include "config.h"
+
+#include "renewer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* A thread that makes requests of a few hundred bytes needs little. */
+#define STACK_BYTES (256 * 1024)
+
+/* After a failed renewal, the next try comes after this part of the interval. */
+#define RETRY_DIVISOR 10
+
+struct renewer {
+	const struct claim *claim;
+	struct grant grant;
+	struct guardian guardian;
+	int wake_fd;               /* eventfd: something below has changed */
+
+	pthread_mutex_t mutex;
+	struct store *store;
+	struct lease lease;
+	int64_t retry_at_ns;       /* CLOCK_BOOTTIME; not before */
+	bool paused, stopped, busy;
+	char why[STORE_ERROR_MAX];
+};
+
+static void wake(struct renewer *renewer)
+{
+	uint64_t one = 1;
+
+	/* Fails only when it is awake for ever already. */
+	if (write(renewer->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void wait_for_wake(struct renewer *renewer, int64_t ns)
+{
+	struct pollfd fd = { .fd = renewer->wake_fd, .events = POLLIN };
+	struct timespec timeout = { .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
+	uint64_t count;
+
+	if (ppoll(&fd, 1, ns < 0 ? NULL : &timeout, NULL) > 0 &&
+	    read(renewer->wake_fd, &count, sizeof(count)) < 0)
+		return;
+}
+
+/* ns until a renewal is due; -1: not until woken. */
+static int64_t until_due_ns(const struct renewer *renewer)
+{
+	int64_t due_ns, retry_ns;
+
+	if (renewer->paused)
+		return -1;
+	due_ns = lease_until_renewal_ns(&renewer->lease, clock_now());
+	retry_ns = renewer->retry_at_ns - clock_boot_ns();
+	return due_ns > retry_ns ? due_ns : retry_ns;
+}
+
+/* With the mutex held; lets go of it during the request. */
+static void renew_once(struct renewer *renewer)
+{
+	struct lease *lease = &renewer->lease;
+	struct instant sent = clock_now();
+	int64_t limit_ns = lease_until_lost_ns(lease, sent);
+	int result;
+
+	/* Leaves time for one more try on a connection of its own. */
+	if (limit_ns > lease->policy.renew_every_ns)
+		limit_ns = lease->policy.renew_every_ns;
+
+	renewer->busy = true;
+	pthread_mutex_unlock(&renewer->mutex);
+	result = store_renew(renewer->store, renewer->claim, &renewer->grant,
+			     sent.boot_ns + limit_ns);
+	pthread_mutex_lock(&renewer->mutex);
+	renewer->busy = false;
+
+	if (result == STORE_DONE) {
+		if (lease_renewed(lease, sent, clock_now()) &&
+		    guardian_renewed(&renewer->guardian, sent) == 0)
+			log_line(LOG_VERBOSE, "renewed, %.0f ms after the request was sent",
+				 (double)clock_elapsed_ns(sent, clock_now()) / (double)NS_PER_MS);
+		renewer->why[0] = '\0';
+		return;
+	}
+	snprintf(renewer->why, sizeof(renewer->why), "%s", store_error(renewer->store));
+	if (result == STORE_REFUSED) {
+		lease_lose(lease, clock_now());
+		guardian_lose(&renewer->guardian);
+		return;
+	}
+	log_line(LOG_VERBOSE, "renewal failed: %s", renewer->why);
+	renewer->retry_at_ns = clock_boot_ns() + lease->policy.renew_every_ns / RETRY_DIVISOR;
+}
+
+static void *renew_until_stopped(void *argument)
+{
+	struct renewer *renewer = argument;
+
+	pthread_mutex_lock(&renewer->mutex);
+	while (!renewer->stopped) {
+		int64_t wait_ns;
+
+		/* After that instant a success would not count: ask no more. */
+		if (lease_phase(&renewer->lease, clock_now()) != LEASE_HELD)
+			break;
+		wait_ns = until_due_ns(renewer);
+		if (wait_ns == 0 || (wait_ns < 0 && !renewer->paused)) {
+			renew_once(renewer);
+			continue;
+		}
+		pthread_mutex_unlock(&renewer->mutex);
+		wait_for_wake(renewer, wait_ns);
+		pthread_mutex_lock(&renewer->mutex);
+	}
+	pthread_mutex_unlock(&renewer->mutex);
+	return NULL;
+}
+
+int renewer_start(struct renewer **renewer, struct store *store, const struct claim *claim,
+		  const struct grant *grant, const struct lease *lease,
+		  const struct guardian *guardian)
+{
+	struct renewer *r = calloc(1, sizeof(*r));
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int err;
+
+	if (!r)
+		return -ENOMEM;
+	r->claim = claim;
+	r->grant = *grant;
+	r->guardian = *guardian;
+	r->store = store;
+	r->lease = *lease;
+	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r->wake_fd < 0) {
+		err = -errno;
+		free(r);
+		return err;
+	}
+	store_set_cancel_fd(store, -1);
+	pthread_mutex_init(&r->mutex, NULL);
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	err = pthread_create(&thread, &attributes, renew_until_stopped, r);
+	pthread_attr_destroy(&attributes);
+	if (err) {
+		close(r->wake_fd);
+		free(r);
+		return -err;
+	}
+	*renewer = r;
+	return 0;
+}
+
+void renewer_pause(struct renewer *renewer, bool paused)
+{
+	pthread_mutex_lock(&renewer->mutex);
+	renewer->paused = paused;
+	pthread_mutex_unlock(&renewer->mutex);
+	wake(renewer);
+}
+
+char *renewer_why(struct renewer *renewer, char buffer[STORE_ERROR_MAX])
+{
+	pthread_mutex_lock(&renewer->mutex);
+	memcpy(buffer, renewer->why, STORE_ERROR_MAX);
+	pthread_mutex_unlock(&renewer->mutex);
+	return buffer;
+}
+
+struct store *renewer_stop(struct renewer *renewer, struct lease *lease)
+{
+	struct store *store;
+
+	pthread_mutex_lock(&renewer->mutex);
+	renewer->stopped = true;
+	*lease = renewer->lease;
+	store = renewer->busy ? NULL : renewer->store;
+	pthread_mutex_unlock(&renewer->mutex);
+	wake(renewer);
+	return store;
+}

@@ -1,0 +1,39 @@
+/*
+ * The signals of cflock itself.  All that can be handled are blocked and read
+ * from a signalfd, so that no signal is lost and no code runs in a handler.
+ * What cflock was given is kept, for the command to start with.
+ */
+#ifndef CFLOCK_SIGNALS_H
+#define CFLOCK_SIGNALS_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+struct signals {
+	int fd;                    /* signalfd, non-blocking, close-on-exec */
+	sigset_t handled;          /* what fd reads */
+	sigset_t given_mask;       /* as it was when cflock started */
+	sigset_t given_ignored;
+};
+
+/*
+ * Blocks and opens.  Left alone are signals that cflock was told to ignore (as
+ * nohup does), and those of its own faults (SIGSEGV ...).  SIGPIPE is blocked
+ * and not read.  SIGCHLD gets its default disposition back: a parent that
+ * ignored it would cost us exit statuses.  Returns 0 or a negative errno.
+ */
+int signals_init(struct signals *signals);
+
+/* In the child, before exec: mask and dispositions as cflock was given them. */
+void signals_restore(const struct signals *signals);
+
+/* True when `number` would have ended cflock, had it no handling of signals. */
+bool signals_is_deadly(const struct signals *signals, int number);
+
+/*
+ * Ends the process by signal `number`, as if it had never been blocked, so that
+ * the parent sees the same as without us.  Does not return.
+ */
+void signals_die_of(int number) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,177 @@
+#include "config.h"
+
+#include "supervise.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* Between two sweeps, when cflock has to kill in the guardian's place. */
+#define SWEEP_EVERY_MS 1
+
+/*
+ * True for a signal that the terminal sent to the whole foreground group, the
+ * command included: passed on, it would arrive there twice.
+ */
+static bool is_from_terminal(const struct supervision *s, const struct signalfd_siginfo *info)
+{
+	if (!s->on_terminal || info->ssi_code != SI_KERNEL)
+		return false;
+	switch (info->ssi_signo) {
+	case SIGINT:
+	case SIGQUIT:
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+	case SIGHUP:
+	case SIGCONT:
+	case SIGWINCH:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* A stopped guardian guards nothing: whoever stopped it, it goes on. */
+static void keep_guardian_going(const struct supervision *s)
+{
+	int status;
+
+	/* Its death is noticed as the end of its socket, behind its reports. */
+	if (waitpid(s->guardian->pid, &status, WNOHANG | WUNTRACED) > 0 && WIFSTOPPED(status))
+		kill(s->guardian->pid, SIGCONT);
+}
+
+static void pass_signals_on(const struct supervision *s, struct outcome *outcome)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signals->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			keep_guardian_going(s);
+		else if (is_from_terminal(s, &info))
+			outcome->interrupted |= info.ssi_signo == SIGINT;
+		else
+			guardian_signal(s->guardian, (int)info.ssi_signo);
+	}
+}
+
+static bool is_stopped(pid_t pid)
+{
+	char path[32], stat[512], *after_name;
+	FILE *file;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	n = fread(stat, 1, sizeof(stat) - 1, file);
+	fclose(file);
+	stat[n] = '\0';
+	after_name = strrchr(stat, ')');
+	return after_name && strncmp(after_name, ") T", 3) == 0;
+}
+
+/*
+ * The command was stopped: its lease is left to run out, for nobody knows how
+ * long others would have to wait.  On a terminal cflock stops, too, so that the
+ * shell takes the terminal back; unless the command was continued meanwhile.
+ */
+static void follow_into_stop(const struct supervision *s, const struct guardian_report *report)
+{
+	renewer_pause(s->renewer, true);
+	log_line(LOG_VERBOSE, "the command was stopped (signal %d): no renewals", report->status);
+	if (s->on_terminal && is_stopped(report->command))
+		raise(SIGSTOP);
+}
+
+static void tell_why_lost(const struct supervision *s)
+{
+	char why[STORE_ERROR_MAX];
+
+	renewer_why(s->renewer, why);
+	log_line(LOG_FATAL, "the lease is lost, the command is being stopped: %s",
+		 *why ? why : "no renewal in time, as cflock or the command was stopped");
+}
+
+/*
+ * The guardian is dead, and with it the command, by PDEATHSIG.  What else was
+ * in the tree has become ours, as we are the next child subreaper.
+ */
+static void kill_orphans(const struct supervision *s)
+{
+	size_t left, refused;
+
+	do {
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+		refused = 0;
+		left = tree_signal(s->strangers, SIGKILL, &refused);
+		if (left)
+			poll(NULL, 0, SWEEP_EVERY_MS);
+	} while (left);
+	if (refused)
+		log_line(LOG_FATAL, "%zu processes of the command may not be killed by this user",
+			 refused);
+}
+
+/* Returns true when the run is over. */
+static bool read_reports(const struct supervision *s, struct outcome *outcome)
+{
+	struct guardian_report report;
+	int n;
+
+	while ((n = guardian_read(s->guardian, &report)) > 0) {
+		switch (report.kind) {
+		case GUARDIAN_STOPPED:
+			follow_into_stop(s, &report);
+			break;
+		case GUARDIAN_CONTINUED:
+			renewer_pause(s->renewer, false);
+			break;
+		case GUARDIAN_STOPPING:
+			tell_why_lost(s);
+			break;
+		case GUARDIAN_REFUSED:
+			log_line(LOG_FATAL, "%d processes of the command may not be killed by "
+				 "this user (set-user-id?); the lease runs out nevertheless",
+				 report.status);
+			break;
+		case GUARDIAN_NOT_STARTED:
+			outcome->kind = OUTCOME_NOT_STARTED;
+			outcome->status = report.status;
+			return true;
+		case GUARDIAN_ENDED:
+			outcome->kind = report.lost ? OUTCOME_LOST : OUTCOME_ENDED;
+			outcome->status = report.status;
+			return true;
+		}
+	}
+	if (n == 0)
+		return false;
+	kill_orphans(s);
+	outcome->kind = OUTCOME_UNGUARDED;
+	return true;
+}
+
+void supervise(const struct supervision *s, struct outcome *outcome)
+{
+	struct pollfd fds[] = {
+		{ .fd = s->guardian->fd, .events = POLLIN },
+		{ .fd = s->signals->fd, .events = POLLIN },
+	};
+
+	memset(outcome, 0, sizeof(*outcome));
+	do {
+		poll(fds, 2, -1);
+		pass_signals_on(s, outcome);
+	} while (!read_reports(s, outcome));
+}

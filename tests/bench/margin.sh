@@ -1,0 +1,69 @@
+#!/bin/bash
+# How much of the lease is left when the last process of a command's tree is
+# dead, after Redis has frozen?  The command itself freezes the server, so that
+# the grant was the last word of it; the fencing token is the server's time of
+# the grant in µs; that all are dead shows as the end of a FIFO that only they
+# hold.  Nothing of this is measured by cflock itself.
+#
+#   margin.sh [RUNS [BUSY_LOOPS]]     default 50 0; CFLOCK=./cflock
+#
+# Prints one line, with ms; fails when one margin is negative.
+set -u
+CFLOCK=${CFLOCK:-./cflock}
+runs=${1:-50} busy=${2:-0}
+ttl_ms=1000
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/cflock-margin.XXXXXX") || exit 1
+hogs=()
+clean_up() {
+	[ "${#hogs[@]}" = 0 ] || kill "${hogs[@]}" 2>/dev/null
+	kill -KILL "$(cat "$dir/pid")" 2>/dev/null
+	rm -rf "$dir"
+}
+trap clean_up EXIT
+
+redis-server --port 0 --unixsocket "$dir/redis.sock" --dir "$dir" --save '' \
+	--appendonly no --daemonize yes --pidfile "$dir/pid" >/dev/null || exit 1
+until redis-cli -s "$dir/redis.sock" ping >/dev/null 2>&1; do sleep 0.01; done
+redis=$(cat "$dir/pid")
+export CFLOCK_SERVER=unix://$dir/redis.sock CFLOCK_CONFIG=/dev/null
+
+for ((i = 0; i < busy; i++)); do
+	(while :; do :; done) &
+	hogs+=($!)
+done
+
+mkfifo "$dir/alive"
+margins=()
+for ((i = 0; i < runs; i++)); do
+	# A tree that is not easily led: stays on SIGTERM, daemonised, stopped.
+	# shellcheck disable=SC2016
+	"$CFLOCK" -q --ttl "${ttl_ms}ms" margin bash -c '
+		exec 8>"$1/alive"
+		trap "" TERM
+		setsid sleep 60 &
+		(setsid sleep 60 &)
+		sleep 60 & kill -STOP $!
+		kill -STOP "$2"
+		echo "$CFLOCK_TOKEN" >&8
+		while :; do sleep 1; done' - "$dir" "$redis" 2>/dev/null &
+	{
+		read -r token
+		read -r _ # the end comes with the last of them
+	} <"$dir/alive"
+	now_us=${EPOCHREALTIME/[.,]/}
+	kill -CONT "$redis"
+	wait $!
+	code=$?
+	if [ "$code" != 79 ]; then
+		echo "run $i ended with $code instead of 79" >&2
+		exit 1
+	fi
+	margins+=($(((token + ttl_ms * 1000 - now_us) / 1000)))
+done
+
+sorted=($(printf '%s\n' "${margins[@]}" | sort -n))
+echo "lease left at the last death, ttl $ttl_ms ms, $runs runs, $busy busy loops:" \
+	"least ${sorted[0]} ms, median ${sorted[$((runs / 2))]} ms," \
+	"most ${sorted[$((runs - 1))]} ms"
+[ "${sorted[0]}" -ge 0 ]

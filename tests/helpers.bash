@@ -1,0 +1,180 @@
+# Shared by all .bats files: a private redis-server on a Unix socket for each
+# file, and helpers that wait by polling.  A missing component is a failure.
+
+CFLOCK=${CFLOCK:-$BATS_TEST_DIRNAME/../cflock}
+
+# Nothing of the user's own settings may reach a test.  bats reads this file
+# for each test anew: what use_redis has set is to stay.
+unset "${!CFLOCK_@}" REDISCLI_AUTH 2>/dev/null || true
+[ -z "${REDIS_DIR-}" ] || export CFLOCK_SERVER=unix://$REDIS_DIR/redis.sock
+export CFLOCK_CONFIG=/dev/null
+
+# The only thing that a low limit buys is flakes.
+WAIT_LIMIT_S=30
+
+fail() {
+	echo "$*" >&2
+	return 1
+}
+
+# wait_until COMMAND...: until it succeeds.
+wait_until() {
+	local end=$((SECONDS + WAIT_LIMIT_S))
+
+	until "$@" >/dev/null 2>&1; do
+		[ "$SECONDS" -lt "$end" ] || fail "waited $WAIT_LIMIT_S s for: $*"
+		sleep 0.01
+	done
+}
+
+wait_gone() {
+	local end=$((SECONDS + WAIT_LIMIT_S))
+
+	while kill -0 "$1" 2>/dev/null && ! is_zombie "$1"; do
+		[ "$SECONDS" -lt "$end" ] || fail "process $1 is still there"
+		sleep 0.01
+	done
+}
+
+is_zombie() {
+	grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+}
+
+is_alive() {
+	kill -0 "$1" 2>/dev/null && ! is_zombie "$1"
+}
+
+now_ms() {
+	local us=${EPOCHREALTIME/[.,]/}
+
+	echo "${us%???}"
+}
+
+# start_redis DIR [OPTION]...: a server on DIR/redis.sock; its pid in DIR/pid.
+start_redis() {
+	local dir=$1
+
+	shift
+	mkdir -p "$dir"
+	# Short paths: a socket's path has room for 107 bytes.
+	redis-server --port 0 --unixsocket "$dir/redis.sock" --dir "$dir" --save '' \
+		--appendonly no --daemonize yes --pidfile "$dir/pid" --logfile "$dir/log" \
+		"$@" >/dev/null </dev/null 3>&-
+	wait_until redis-cli -s "$dir/redis.sock" ping
+}
+
+stop_redis() {
+	local pid
+
+	[ -s "$1/pid" ] || return 0
+	pid=$(cat "$1/pid")
+	kill -CONT "$pid" 2>/dev/null || true
+	kill -KILL "$pid" 2>/dev/null || true
+	wait_gone "$pid"
+	rm -f "$1/pid"
+}
+
+redis_pid() {
+	cat "$REDIS_DIR/pid"
+}
+
+freeze_redis() {
+	kill -STOP "$(redis_pid)"
+}
+
+thaw_redis() {
+	kill -CONT "$(redis_pid)"
+}
+
+# To the private server of the file.
+rcli() {
+	redis-cli -s "$REDIS_DIR/redis.sock" "$@"
+}
+
+# use_redis [OPTION]...: in setup_file.
+use_redis() {
+	REDIS_DIR=$(mktemp -d "${TMPDIR:-/tmp}/cflock-test.XXXXXX")
+	export REDIS_DIR
+	export CFLOCK_SERVER=unix://$REDIS_DIR/redis.sock
+	start_redis "$REDIS_DIR" "$@"
+}
+
+# In teardown_file.
+drop_redis() {
+	stop_redis "$REDIS_DIR"
+	rm -rf "$REDIS_DIR"
+}
+
+# A lock's name of its own for each test.
+lock_name() {
+	echo "test-$BATS_TEST_NUMBER${1:+-$1}"
+}
+
+# nothing_left NAME: no lock and no holder; only the token may stay.
+nothing_left() {
+	local keys
+
+	keys=$(rcli --raw keys "cflock:{$1}*" | grep -v ':token$' || true)
+	[ -z "$keys" ] || fail "left in Redis: $keys"
+}
+
+is_locked() {
+	[ "$(rcli exists "cflock:{$1}")" = 1 ]
+}
+
+# guardian_of PID: the guardian below the cflock PID.
+guardian_of() {
+	pgrep -P "$1" -x lease-guardian
+}
+
+# Runs in the background; stdin and bats' own descriptor are not inherited.
+# Its pid in $background.
+in_background() {
+	"$@" </dev/null 3>&- &
+	background=$!
+}
+
+# use_helper NAME: in setup_file.  The path of the C program tests/helpers/NAME
+# in a variable of that name; built here, where `make check` has not.
+use_helper() {
+	local built=${HELPERS:-$BATS_TEST_DIRNAME/helpers}/$1
+
+	if [ ! -x "$built" ]; then
+		built=$BATS_FILE_TMPDIR/$1
+		"${CC:-cc}" -D_GNU_SOURCE -o "$built" "$BATS_TEST_DIRNAME/helpers/$1.c"
+	fi
+	export "$1=$built"
+}
+
+# expect CODE COMMAND...: its exit code must be CODE.  Leaves $output, $stderr
+# and $elapsed_ms.
+expect() {
+	local code=$1 begun_ms
+
+	shift
+	begun_ms=$(now_ms)
+	run --separate-stderr "$@"
+	elapsed_ms=$(($(now_ms) - begun_ms))
+	[ "$status" -eq "$code" ] ||
+		fail "exit code $status, not $code, of: $*"$'\n'"stdout: $output"$'\n'"stderr: $stderr"
+}
+
+# says TEXT...: each of them stands in what the last `expect` saw on stderr.
+says() {
+	local text
+
+	for text; do
+		[[ $stderr == *"$text"* ]] || fail "no \"$text\" in: $stderr"
+	done
+}
+
+# Nothing came on stderr.
+is_silent() {
+	[ -z "$stderr" ] || fail "not silent: $stderr"
+}
+
+# took MIN MAX: the last `expect`, in ms.
+took() {
+	[ "$elapsed_ms" -ge "$1" ] || fail "took $elapsed_ms ms only, not $1"
+	[ "$elapsed_ms" -le "$2" ] || fail "took $elapsed_ms ms, more than $2"
+}
