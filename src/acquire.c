@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "wait.h"
+#include "ready.h"
 
 #define ASK_AGAIN_NS (100 * NS_PER_MS)
 
@@ -69,6 +69,15 @@ static int64_t pause_ns(int64_t left_ms, int64_t until_end_ns)
 }
 
 /*
+ * How long to leave a service alone that failed.  A last try that had no time
+ * for an answer would hide the cause behind a time-out of its own.
+ */
+static int64_t pause_after_error_ns(int64_t until_end_ns)
+{
+	return until_end_ns < 2 * ASK_AGAIN_NS ? until_end_ns : ASK_AGAIN_NS;
+}
+
+/*
  * Waits; a signal may come.  Returns 0 at the end of the time or when woken by
  * a signal without meaning for us, else the number of a deadly one.
  */
@@ -83,6 +92,7 @@ static int ask_until_answered(struct store *store, const struct acquire_request 
 {
 	const struct lease_policy *policy = request->policy;
 	int64_t start_ns = clock_boot_ns(), answered_ns = start_ns;
+	bool was_refused = false;
 	int64_t end_ns = request->wait_ns < 0 ? INT64_MAX : start_ns + request->wait_ns;
 
 	for (;;) {
@@ -122,20 +132,27 @@ static int ask_until_answered(struct store *store, const struct acquire_request 
 			if (now_ns >= end_ns)
 				return -EBUSY;
 			answered_ns = now_ns;
+			was_refused = true;
 			pause = pause_ns(answer->holder.left_ms, end_ns - now_ns);
 		} else if (result == -ECANCELED) {
 			pause = 0; /* a signal that means nothing to us */
 		} else {
+			/* The last try may have had less time than an answer takes. */
+			if (result == -ETIMEDOUT && was_refused && now_ns >= end_ns &&
+			    now_ns - answered_ns < ACQUIRE_TRY_NS)
+				return -EBUSY;
 			if (store_error_is_final(result) || now_ns >= give_up_ns)
 				return result;
 			log_line(LOG_VERBOSE, "%s; trying again", store_error(store));
-			pause = least(ASK_AGAIN_NS, give_up_ns - now_ns);
+			pause = pause_after_error_ns(give_up_ns - now_ns);
 		}
 		answer->signal = sleep_or_signal(request->signals, pause);
 		if (answer->signal)
 			return -EINTR;
 		if (result == STORE_REFUSED && clock_boot_ns() >= end_ns)
 			return -EBUSY;
+		if (result < 0 && result != -ECANCELED && clock_boot_ns() >= give_up_ns)
+			return result;
 	}
 }
 

@@ -2,6 +2,7 @@
 
 #include "holder.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,22 @@ struct printable {
 static const char *printable(const char *text, struct printable *buffer)
 {
 	return log_printable(text, buffer->text, sizeof(buffer->text));
+}
+
+/* A script given with -c may have many lines; they are shown as one. */
+static void fold_blanks(char *text)
+{
+	char *to = text;
+	bool after_blank = true;
+
+	for (; *text; text++) {
+		bool blank = strchr(" \t\r\n", *text) != NULL;
+
+		if (!blank || !after_blank)
+			*to++ = blank ? ' ' : *text;
+		after_blank = blank;
+	}
+	*to = '\0';
 }
 
 void holder_describe_self(struct holder *holder, const char *id, char *const *command,
@@ -41,6 +58,7 @@ void holder_describe_self(struct holder *holder, const char *id, char *const *co
 	for (i = 0; command[i] && used < sizeof(holder->command) - 1; i++)
 		used += (size_t)snprintf(holder->command + used, sizeof(holder->command) - used,
 					 "%s%s", i ? " " : "", command[i]);
+	fold_blanks(holder->command);
 	snprintf(holder->message, sizeof(holder->message), "%s", message);
 }
 

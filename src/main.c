@@ -180,27 +180,25 @@ static int code_of_failed_acquire(struct run *run, int err, const struct acquire
 static void release(const struct run *run, struct store *store, const struct lease *lease,
 		    enum log_level level)
 {
-	int64_t deadline_ns = clock_boot_ns() + RELEASE_NS;
-	int result = -ENOMEM;
+	int64_t begun_ns = clock_boot_ns();
+	int64_t limit_ns = lease_left_ns(lease, clock_now());
 
+	/* What has run out needs no release. */
+	if (limit_ns > RELEASE_NS)
+		limit_ns = RELEASE_NS;
 	if (!store)
 		store = store_clone(run->store, -1);
-	if (!store)
-		return;
-	for (;;) {
-		int64_t left_ns = lease_left_ns(lease, clock_now());
+	while (store && clock_boot_ns() < begun_ns + limit_ns) {
 		char left[DURATION_TEXT_MAX];
+		int result = store_release(store, &run->claim, begun_ns + limit_ns);
 
-		/* What has run out already needs no release. */
-		if (left_ns <= 0)
-			return;
-		result = store_release(store, &run->claim, deadline_ns);
 		if (result == STORE_DONE)
 			return;
-		if (store_error_is_final(result) || clock_boot_ns() >= deadline_ns) {
-			log_line(level,
-				 "cannot release the lock, it ends by itself in %s: %s",
-				 duration_format(left_ns, left, sizeof(left)),
+		if (store_error_is_final(result) ||
+		    clock_boot_ns() + RELEASE_RETRY_NS >= begun_ns + limit_ns) {
+			log_line(level, "cannot release the lock, it ends by itself in %s: %s",
+				 duration_format(lease_left_ns(lease, clock_now()), left,
+						 sizeof(left)),
 				 store_error(store));
 			return;
 		}

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "wait.h"
+#include "ready.h"
 
 /* No reply that cflock asks for comes near: a holder's fields are 256 bytes. */
 #define REPLY_MAX_BYTES 65536

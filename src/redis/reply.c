@@ -118,6 +118,9 @@ int reply_error(const redisReply *reply, char *error, size_t size)
 	/* Redis 5 has no word of its own for a wrong password. */
 	if (!meaning && strstr(reply->str, "invalid password"))
 		meaning = find_meaning("WRONGPASS");
+	/* "ERR Protocol error: unauthenticated multibulk length", as an EVALSHA is long. */
+	if (!meaning && strstr(reply->str, "unauthenticated"))
+		meaning = find_meaning("NOAUTH");
 	if (!meaning && strstr(reply->str, "without any password configured")) {
 		snprintf(error, size, "the server knows no password: leave it out (%s)", text);
 		return -EACCES;

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "wait.h"
+#include "ready.h"
 
 /* What the child sends: one of these for each address, or `err` alone. */
 struct answer {

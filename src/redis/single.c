@@ -383,6 +383,7 @@ int store_release(struct store *store, const struct claim *claim, int64_t deadli
 void store_withdraw(struct store *store, const struct claim *claim, int64_t deadline_ns)
 {
 	struct call call = { 0 };
+	char cause[STORE_ERROR_MAX];
 	redisReply *reply;
 	char *bytes = NULL;
 	size_t length = 0;
@@ -391,7 +392,10 @@ void store_withdraw(struct store *store, const struct claim *claim, int64_t dead
 		return;
 	store->cancel_fd = -1;
 	if (store->conn.fd < 0 || !store->unanswered) {
+		/* What is to be told is why the acquire failed. */
+		memcpy(cause, store->error, sizeof(cause));
 		store_release(store, claim, deadline_ns);
+		memcpy(store->error, cause, sizeof(cause));
 		return;
 	}
 

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "wait.h"
+#include "ready.h"
 
 #include <errno.h>
 #include <poll.h>

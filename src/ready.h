@@ -1,6 +1,6 @@
 /* Waiting for a descriptor until an absolute deadline. */
-#ifndef CFLOCK_WAIT_H
-#define CFLOCK_WAIT_H
+#ifndef CFLOCK_READY_H
+#define CFLOCK_READY_H
 
 #include <stdint.h>
 
