@@ -87,13 +87,25 @@ static int sleep_or_signal(const struct signals *signals, int64_t ns)
 	return take_deadly_signal(signals);
 }
 
+/* With -v, one line for each lease that is waited for. */
+static void tell_holder(const struct holder *holder, char last_value[HOLDER_FIELD_MAX])
+{
+	char text[HOLDER_TEXT_MAX];
+
+	if (strcmp(holder->value, last_value) == 0)
+		return;
+	memcpy(last_value, holder->value, HOLDER_FIELD_MAX);
+	log_line(LOG_VERBOSE, "waiting: held by %s", holder_format(holder, text, sizeof(text)));
+}
+
 static int ask_until_answered(struct store *store, const struct acquire_request *request,
 			      struct acquire_answer *answer)
 {
 	const struct lease_policy *policy = request->policy;
 	int64_t start_ns = clock_boot_ns(), answered_ns = start_ns;
-	bool was_refused = false;
 	int64_t end_ns = request->wait_ns < 0 ? INT64_MAX : start_ns + request->wait_ns;
+	char last_value[HOLDER_FIELD_MAX] = "";
+	bool was_refused = false;
 
 	for (;;) {
 		int64_t now_ns = clock_boot_ns(), pause, give_up_ns;
@@ -131,6 +143,7 @@ static int ask_until_answered(struct store *store, const struct acquire_request 
 				return -EDEADLK;
 			if (now_ns >= end_ns)
 				return -EBUSY;
+			tell_holder(&answer->holder, last_value);
 			answered_ns = now_ns;
 			was_refused = true;
 			pause = pause_ns(answer->holder.left_ms, end_ns - now_ns);

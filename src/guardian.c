@@ -131,13 +131,13 @@ static void run_command(const struct guardian_job *job, pid_t parent)
 /* Reports that only inform may be lost, when cflock is stopped and reads none. */
 static void report(struct guard *g, enum guardian_report_kind kind, int status, int flags)
 {
-	struct guardian_report report = {
-		.kind = kind,
-		.status = status,
-		.lost = g->stopping,
-		.command = g->command,
-	};
+	struct guardian_report report;
 
+	memset(&report, 0, sizeof(report)); /* its padding, too, is sent */
+	report.kind = kind;
+	report.status = status;
+	report.lost = g->stopping;
+	report.command = g->command;
 	if (!g->orphaned && send(g->socket, &report, sizeof(report), MSG_NOSIGNAL | flags) < 0 &&
 	    errno == EPIPE)
 		g->orphaned = true;
@@ -357,9 +357,6 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	int err = 0;
 
 	prctl(PR_SET_NAME, GUARDIAN_PROCESS_NAME, 0, 0, 0);
-	/* Out of reach of what is sent to cflock's process group. */
-	setpgid(0, 0);
-
 	sigemptyset(&sigchld);
 	sigaddset(&sigchld, SIGCHLD);
 	g.children = signalfd(-1, &sigchld, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -379,6 +376,11 @@ static void be_guardian(const struct guardian_job *job, int socket)
 		_exit(EXIT_SUCCESS);
 	}
 
+	/*
+	 * Out of reach of what is sent to cflock's process group.  Not before the
+	 * fork: on a terminal the command is to be in cflock's group.
+	 */
+	setpgid(0, 0);
 	raise_priority();
 	close_inherited(&g);
 	guard_tree(&g);

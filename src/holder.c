@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "credentials.h"
 #include "log.h"
 
 /* Room that log_printable() may need in the middle of a line. */
@@ -55,9 +56,15 @@ void holder_describe_self(struct holder *holder, const char *id, char *const *co
 		snprintf(holder->user, sizeof(holder->user), "%s", user);
 	else
 		snprintf(holder->user, sizeof(holder->user), "%u", (unsigned int)getuid());
-	for (i = 0; command[i] && used < sizeof(holder->command) - 1; i++)
+	for (i = 0; command[i] && used < sizeof(holder->command) - 1; i++) {
+		char *word = holder->command + used + (i != 0);
+
 		used += (size_t)snprintf(holder->command + used, sizeof(holder->command) - used,
 					 "%s%s", i ? " " : "", command[i]);
+		/* A password in an address is for nobody else to read. */
+		if (strstr(command[i], "://") && word < holder->command + sizeof(holder->command))
+			credentials_hide(word);
+	}
 	fold_blanks(holder->command);
 	snprintf(holder->message, sizeof(holder->message), "%s", message);
 }

@@ -10,7 +10,7 @@ unset "${!CFLOCK_@}" REDISCLI_AUTH 2>/dev/null || true
 export CFLOCK_CONFIG=/dev/null
 
 # The only thing that a low limit buys is flakes.
-WAIT_LIMIT_S=30
+WAIT_LIMIT_S=${WAIT_LIMIT_S:-30}
 
 fail() {
 	echo "$*" >&2
@@ -131,6 +131,7 @@ guardian_of() {
 # Its pid in $background.
 in_background() {
 	"$@" </dev/null 3>&- &
+	# shellcheck disable=SC2034 # for the callers
 	background=$!
 }
 
@@ -148,6 +149,7 @@ use_helper() {
 
 # expect CODE COMMAND...: its exit code must be CODE.  Leaves $output, $stderr
 # and $elapsed_ms.
+# shellcheck disable=SC2154 # what `run` sets
 expect() {
 	local code=$1 begun_ms
 

@@ -118,6 +118,9 @@ int reply_error(const redisReply *reply, char *error, size_t size)
 	/* Redis 5 has no word of its own for a wrong password. */
 	if (!meaning && strstr(reply->str, "invalid password"))
 		meaning = find_meaning("WRONGPASS");
+	/* As Redis 7.0 says NOPERM from within a script. */
+	if (!meaning && strstr(reply->str, "The user executing the script can't"))
+		meaning = find_meaning("NOPERM");
 	/* "ERR Protocol error: unauthenticated multibulk length", as an EVALSHA is long. */
 	if (!meaning && strstr(reply->str, "unauthenticated"))
 		meaning = find_meaning("NOAUTH");

@@ -99,7 +99,8 @@ static int fail(struct store *store, int err, const char *doing)
 		cause = "its queue of connections is full";
 	snprintf(store->error, sizeof(store->error), "cannot %s %s: %s", doing,
 		 store->address_text, cause);
-	return err;
+	/* A socket that is not there may come; a host's name does not. */
+	return err == -ENOENT ? -ECONNREFUSED : err;
 }
 
 /* As fail(), on a connection that is of no more use. */

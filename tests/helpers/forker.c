@@ -1,0 +1,99 @@
+/*
+ * Processes that are hard to be rid of, for tests.
+ *
+ *   forker churn N MARKER  N processes, each of which forks its successor and
+ *                          ends, for ever: none lives longer than a moment
+ *   forker spawn MARKER    forks children in sessions of their own that sleep,
+ *                          for ever, as many as it may
+ *
+ * MARKER is for pgrep.  All ignore SIGTERM.  Descriptors are passed on: who holds the other end of a
+ * pipe sees when the last of them is dead.  Each ends by itself after LIFE_S.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Should a test fail to kill them. */
+#define LIFE_S 60
+
+/* More children would only slow the machine down. */
+#define SPAWN_MAX 300
+#define SPAWN_EVERY_US 500
+
+static time_t end;
+
+static time_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+/* Forks; when that is not possible at the moment, again and again. */
+static pid_t fork_at_last(void)
+{
+	pid_t pid;
+
+	while ((pid = fork()) < 0 && errno == EAGAIN && now_s() < end)
+		usleep(1000);
+	return pid;
+}
+
+static void churn(void)
+{
+	while (now_s() < end) {
+		pid_t pid = fork_at_last();
+
+		if (pid != 0)
+			_exit(pid < 0);
+	}
+	_exit(0);
+}
+
+static void spawn(void)
+{
+	int count = 0;
+
+	while (now_s() < end) {
+		pid_t pid = count < SPAWN_MAX ? fork_at_last() : -1;
+
+		if (pid == 0) {
+			setsid();
+			sleep(LIFE_S);
+			_exit(0);
+		}
+		if (pid > 0)
+			count++;
+		usleep(SPAWN_EVERY_US);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int i, count;
+
+	end = now_s() + LIFE_S;
+	signal(SIGTERM, SIG_IGN);
+	/* Its dead children are nobody's zombies. */
+	signal(SIGCHLD, SIG_IGN);
+
+	if (argc == 4 && !strcmp(argv[1], "churn")) {
+		count = atoi(argv[2]);
+		for (i = 1; i < count; i++) {
+			if (fork_at_last() == 0)
+				churn();
+		}
+		churn();
+	}
+	if (argc == 3 && !strcmp(argv[1], "spawn")) {
+		spawn();
+		return 0;
+	}
+	fprintf(stderr, "usage: forker churn N MARKER | forker spawn MARKER\n");
+	return 2;
+}
