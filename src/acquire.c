@@ -60,8 +60,8 @@ static int64_t pause_ns(int64_t left_ms, int64_t until_end_ns)
 {
 	int64_t ns = ASK_AGAIN_NS;
 
-	if (left_ms >= 0)
-		ns = least(ns, (left_ms + 1) * NS_PER_MS);
+	if (left_ms >= 0 && left_ms < ASK_AGAIN_NS / NS_PER_MS)
+		ns = (left_ms + 1) * NS_PER_MS;
 	/* So that what is freed just before the end of the wait is not missed. */
 	if (until_end_ns > LAST_TRY_NS)
 		until_end_ns /= 2;

@@ -1,11 +1,12 @@
 /*
- * The guardian process.  Single-threaded; after the start it holds three
- * descriptors: the socket to cflock, a signalfd for SIGCHLD, a timer.  All
+ * The guardian process.  Single-threaded; after the start it holds four
+ * descriptors: the socket to cflock, a signalfd for SIGCHLD, a timer, and the
+ * kernel's list of its children.  All
  * other signals stay blocked and pending: nothing but SIGKILL and SIGSTOP can
  * keep it from its work.  Its parent watches for both.
  *
  * Order in the loop: orders before the clock, so that a renewal that arrived
- * in time counts even when the guardian woke late; the clock before deaths, so
+ * in time counts even when the guardian woke late; deaths before the clock, so
  * that what may have lived past kill_at is never reported as ended in time.
  */
 #include "config.h"
@@ -26,17 +27,25 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "exitcodes.h"
 #include "log.h"
 #include "tree.h"
 
-/* What `ps` shows.  Not "cflock", so that `killall cflock` spares it. */
+/* What ps(1) shows: not "cflock" nor the command's words, so that `killall
+ * cflock` and `pkill -f job.sh` spare it. */
 #define GUARDIAN_PROCESS_NAME "lease-guardian"
 
-/* Between two sweeps of SIGKILL; dying takes the killed some time. */
-#define SWEEP_EVERY_MS 1
+/*
+ * Sweeps of SIGKILL.  As long as the last one took, at least, is left to the
+ * killed for dying; every few sweeps go below children that are slow to die;
+ * where only those are left that may not be killed, there is no hurry.
+ */
+#define SWEEP_PAUSE_NS (100 * INT64_C(1000))
+#define SWEEP_DEEP_EVERY 8
+#define SWEEP_REFUSED_NS (100 * NS_PER_MS)
 
 enum order_kind {
 	ORDER_RENEWED,
@@ -47,16 +56,20 @@ enum order_kind {
 struct order {
 	enum order_kind kind;
 	int number;                /* ORDER_SIGNAL */
+	bool from_terminal;        /* ORDER_SIGNAL */
 	struct instant sent;       /* ORDER_RENEWED */
 };
 
 struct guard {
 	const struct guardian_job *job;
 	struct lease lease;
-	struct tree_strangers strangers; /* none: the guardian is new-born */
-	int socket, children, timer;
+	struct tree tree;
+	int socket, deaths, timer;
+	pid_t parent, group;       /* cflock's */
 	bool orphaned;             /* cflock is gone */
 	bool stopping, refusal_reported;
+	unsigned int sweeps;
+	int64_t next_sweep_ns;
 	pid_t command;
 	bool command_ended;
 	int status;
@@ -85,9 +98,13 @@ int guardian_lose(const struct guardian *guardian)
 	return send_order(guardian, &order);
 }
 
-int guardian_signal(const struct guardian *guardian, int number)
+int guardian_signal(const struct guardian *guardian, int number, bool from_terminal)
 {
-	struct order order = { .kind = ORDER_SIGNAL, .number = number };
+	struct order order = {
+		.kind = ORDER_SIGNAL,
+		.number = number,
+		.from_terminal = from_terminal,
+	};
 
 	return send_order(guardian, &order);
 }
@@ -96,6 +113,9 @@ int guardian_read(const struct guardian *guardian, struct guardian_report *repor
 {
 	ssize_t n = recv(guardian->fd, report, sizeof(*report), MSG_DONTWAIT);
 
+	/* It left an order unread; its reports stand behind this error. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recv(guardian->fd, report, sizeof(*report), MSG_DONTWAIT);
 	if (n == (ssize_t)sizeof(*report))
 		return 1;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -143,7 +163,7 @@ static void report(struct guard *g, enum guardian_report_kind kind, int status, 
 		g->orphaned = true;
 }
 
-/* Closes all descriptors but the three of `g`. */
+/* Closes all descriptors but the four of `g`. */
 static void close_inherited(const struct guard *g)
 {
 	int fd, limit;
@@ -151,24 +171,24 @@ static void close_inherited(const struct guard *g)
 	struct dirent *entry;
 
 #ifdef SYS_close_range
-	int keep[3] = { g->socket, g->children, g->timer };
+	int keep[4] = { g->socket, g->deaths, g->timer, g->tree.children_fd };
 	unsigned int from = 0;
 	size_t i, j;
 
-	for (i = 0; i < 3; i++)
-		for (j = i + 1; j < 3; j++)
+	for (i = 0; i < 4; i++)
+		for (j = i + 1; j < 4; j++)
 			if (keep[j] < keep[i]) {
 				fd = keep[i];
 				keep[i] = keep[j];
 				keep[j] = fd;
 			}
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 4; i++) {
 		if (from < (unsigned int)keep[i] &&
 		    syscall(SYS_close_range, from, (unsigned int)keep[i] - 1, 0) < 0)
 			break;
 		from = (unsigned int)keep[i] + 1;
 	}
-	if (i == 3 && syscall(SYS_close_range, from, ~0U, 0) == 0)
+	if (i == 4 && syscall(SYS_close_range, from, ~0U, 0) == 0)
 		return;
 #endif
 	/* Before Linux 5.9.  The highest open descriptor bounds the loop. */
@@ -182,7 +202,8 @@ static void close_inherited(const struct guard *g)
 		closedir(open_files);
 	}
 	for (fd = 0; fd < limit; fd++)
-		if (fd != g->socket && fd != g->children && fd != g->timer)
+		if (fd != g->socket && fd != g->deaths && fd != g->timer &&
+		    fd != g->tree.children_fd)
 			close(fd);
 }
 
@@ -200,6 +221,17 @@ static void arm_timer(const struct guard *g, struct instant now)
 	timerfd_settime(g->timer, 0, &timer, NULL);
 }
 
+static void pass_on(struct guard *g, int number, bool from_terminal, struct instant now)
+{
+	/* What is stopped stays so if the lease can no longer be proven. */
+	if (number == SIGCONT && lease_phase(&g->lease, now) != LEASE_HELD)
+		return;
+	if (g->command_ended)
+		tree_signal(&g->tree, &number, 1, INT64_MAX);
+	else if (!from_terminal || getpgid(g->command) != g->group)
+		kill(g->command, number); /* not reaped: still its own number */
+}
+
 static void obey(struct guard *g, const struct order *order)
 {
 	struct instant now = clock_now();
@@ -213,13 +245,7 @@ static void obey(struct guard *g, const struct order *order)
 		lease_lose(&g->lease, now);
 		break;
 	case ORDER_SIGNAL:
-		/* Not reaped yet, so the number is still the command's own. */
-		if (g->command_ended)
-			break;
-		/* What is stopped stays so if the lease can no longer be proven. */
-		if (order->number == SIGCONT && lease_phase(&g->lease, now) != LEASE_HELD)
-			break;
-		kill(g->command, order->number);
+		pass_on(g, order->number, order->from_terminal, now);
 		break;
 	}
 }
@@ -252,7 +278,7 @@ static bool reap(struct guard *g)
 	int status;
 	pid_t pid;
 
-	while (read(g->children, info, sizeof(info)) > 0)
+	while (read(g->deaths, info, sizeof(info)) > 0)
 		; /* only to be woken by the next */
 
 	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
@@ -262,6 +288,9 @@ static bool reap(struct guard *g)
 			report(g, GUARDIAN_STOPPED, WSTOPSIG(status), MSG_DONTWAIT);
 		} else if (WIFCONTINUED(status)) {
 			report(g, GUARDIAN_CONTINUED, 0, MSG_DONTWAIT);
+			/* It may have followed the command into the stop. */
+			if (!g->job->own_group && getppid() == g->parent)
+				kill(g->parent, SIGCONT);
 		} else {
 			g->command_ended = true;
 			g->status = status;
@@ -272,69 +301,86 @@ static bool reap(struct guard *g)
 
 static void stop_tree(struct guard *g)
 {
-	size_t refused = 0;
+	/* A stopped process acts on a signal only once it is continued. */
+	const int signals[] = { g->job->stop_signal, SIGCONT };
+	int64_t begun_ns = clock_boot_ns();
+	int64_t left_ns = lease_until_next_phase_ns(&g->lease, clock_now());
 
 	g->stopping = true;
-	tree_signal(&g->strangers, g->job->stop_signal, &refused);
-	/* A stopped process acts on a signal only once it is continued. */
-	tree_signal(&g->strangers, SIGCONT, &refused);
+	tree_signal(&g->tree, signals, 2, begun_ns + left_ns);
+	/* What takes long to walk takes long to kill. */
+	lease_kill_earlier(&g->lease, clock_boot_ns() - begun_ns);
 	report(g, GUARDIAN_STOPPING, 0, MSG_DONTWAIT);
 }
 
 static void kill_tree(struct guard *g)
 {
-	size_t refused = 0;
+	int64_t begun_ns = clock_boot_ns(), took_ns;
+	size_t refused;
 
-	/* All of a group at once; while its leader is ours, so is its number. */
-	if (g->job->own_group && !g->command_ended)
-		kill(-g->command, SIGKILL);
-	tree_signal(&g->strangers, SIGKILL, &refused);
+	/* While it was not reaped, its number is its own; so is its group's. */
+	if (!g->command_ended) {
+		kill(g->command, SIGKILL);
+		if (g->job->own_group)
+			kill(-g->command, SIGKILL);
+	}
+	refused = tree_kill(&g->tree, g->sweeps++ % SWEEP_DEEP_EVERY == 0);
 	if (refused && !g->refusal_reported) {
 		report(g, GUARDIAN_REFUSED, (int)refused, MSG_DONTWAIT);
 		g->refusal_reported = true;
 	}
+	took_ns = clock_boot_ns() - begun_ns;
+	g->next_sweep_ns = begun_ns + 2 * took_ns + SWEEP_PAUSE_NS +
+			   (refused ? SWEEP_REFUSED_NS : 0);
+}
+
+/* Until something comes in, or until the next sweep, when there is to be one. */
+static void wait_for_events(struct guard *g, bool killing)
+{
+	struct pollfd fds[] = {
+		/* The end of the socket would be readable for ever. */
+		{ .fd = g->orphaned ? -1 : g->socket, .events = POLLIN },
+		{ .fd = g->deaths, .events = POLLIN },
+		{ .fd = g->timer, .events = POLLIN },
+	};
+	int64_t ns = g->next_sweep_ns - clock_boot_ns();
+	struct timespec timeout = { .tv_sec = 0 };
+	uint64_t expirations;
+
+	if (ns > 0) {
+		timeout.tv_sec = ns / NS_PER_S;
+		timeout.tv_nsec = ns % NS_PER_S;
+	}
+	ppoll(fds, 3, killing ? &timeout : NULL, NULL);
+	if (read(g->timer, &expirations, sizeof(expirations)) > 0)
+		arm_timer(g, clock_now());
 }
 
 /* Until the tree is dead, or, for command_only, the command ended in time. */
 static void guard_tree(struct guard *g)
 {
-	struct pollfd fds[] = {
-		{ .fd = g->socket, .events = POLLIN },
-		{ .fd = g->children, .events = POLLIN },
-		{ .fd = g->timer, .events = POLLIN },
-	};
-	int64_t next_sweep_ns = 0;
-	bool killing = false;
+	enum lease_phase phase = LEASE_HELD;
+	bool left = true;
 
 	arm_timer(g, clock_now());
 	for (;;) {
-		uint64_t expirations;
-		enum lease_phase phase;
-
-		/* The end of the socket would be readable for ever. */
-		fds[0].fd = g->orphaned ? -1 : g->socket;
-		poll(fds, 3, killing ? SWEEP_EVERY_MS : -1);
-		if (read(g->timer, &expirations, sizeof(expirations)) > 0)
-			arm_timer(g, clock_now());
+		wait_for_events(g, phase == LEASE_KILLING);
 		read_orders(g);
-
+		left = reap(g);
 		phase = lease_phase(&g->lease, clock_now());
-		if (!reap(g) || (g->job->command_only && g->command_ended && !g->stopping)) {
-			if (phase == LEASE_KILLING && !g->stopping) {
-				g->stopping = true;
-				report(g, GUARDIAN_STOPPING, 0, 0);
-			}
-			return;
-		}
+		if (!left || (g->job->command_only && g->command_ended && !g->stopping))
+			break;
 		if (phase != LEASE_HELD && !g->stopping) {
 			stop_tree(g);
 			arm_timer(g, clock_now());
 		}
-		killing = phase == LEASE_KILLING;
-		if (killing && clock_boot_ns() >= next_sweep_ns) {
+		if (phase == LEASE_KILLING && clock_boot_ns() >= g->next_sweep_ns)
 			kill_tree(g);
-			next_sweep_ns = clock_boot_ns() + SWEEP_EVERY_MS * NS_PER_MS;
-		}
+	}
+	/* It may have lived until now: nobody can say that it ended in time. */
+	if (phase == LEASE_KILLING && !g->stopping) {
+		g->stopping = true;
+		report(g, GUARDIAN_STOPPING, 0, 0);
 	}
 }
 
@@ -347,22 +393,38 @@ static void raise_priority(void)
 		setpriority(PRIO_PROCESS, 0, -20);
 }
 
+/* After the fork: the command's words stood in what is overwritten here. */
+static void change_title(const struct guardian_job *job)
+{
+	prctl(PR_SET_NAME, GUARDIAN_PROCESS_NAME, 0, 0, 0);
+	if (!job->title_size)
+		return;
+	memset(job->title, 0, job->title_size);
+	strncpy(job->title, GUARDIAN_PROCESS_NAME, job->title_size - 1);
+}
+
 static void be_guardian(const struct guardian_job *job, int socket) __attribute__((noreturn));
 
 static void be_guardian(const struct guardian_job *job, int socket)
 {
-	struct guard g = { .job = job, .lease = job->lease, .socket = socket };
+	struct guard g = {
+		.job = job,
+		.lease = job->lease,
+		.socket = socket,
+		.parent = getppid(),
+		.group = getpgrp(),
+	};
 	pid_t self = getpid();
 	sigset_t sigchld;
-	int err = 0;
+	int err;
 
-	prctl(PR_SET_NAME, GUARDIAN_PROCESS_NAME, 0, 0, 0);
+	/* Should cflock be killed while we are stopped, then we are continued. */
+	prctl(PR_SET_PDEATHSIG, SIGCONT, 0, 0, 0);
 	sigemptyset(&sigchld);
 	sigaddset(&sigchld, SIGCHLD);
-	g.children = signalfd(-1, &sigchld, SFD_NONBLOCK | SFD_CLOEXEC);
+	g.deaths = signalfd(-1, &sigchld, SFD_NONBLOCK | SFD_CLOEXEC);
 	g.timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (g.children < 0 || g.timer < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
-		err = errno;
+	err = g.deaths < 0 || g.timer < 0 ? errno : -tree_open(&g.tree);
 
 	if (!err && lease_phase(&g.lease, clock_now()) == LEASE_HELD) {
 		g.command = fork();
@@ -376,11 +438,15 @@ static void be_guardian(const struct guardian_job *job, int socket)
 		_exit(EXIT_SUCCESS);
 	}
 
+	change_title(job);
 	/*
 	 * Out of reach of what is sent to cflock's process group.  Not before the
-	 * fork: on a terminal the command is to be in cflock's group.
+	 * fork: on a terminal the command is to be in that group.  There we leave
+	 * the session, too: as a parent in the same session we would make a
+	 * command stoppable by Ctrl-Z that no shell could continue.
 	 */
-	setpgid(0, 0);
+	if (job->own_group || setsid() < 0)
+		setpgid(0, 0);
 	raise_priority();
 	close_inherited(&g);
 	guard_tree(&g);

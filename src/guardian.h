@@ -16,6 +16,7 @@
 #define CFLOCK_GUARDIAN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "lease.h"
@@ -32,6 +33,9 @@ struct guardian_job {
 	bool own_group;
 	/* The end of the command itself ends the run, whatever it left. */
 	bool command_only;
+	/* Where ps(1) finds our arguments, and room for them. */
+	char *title;
+	size_t title_size;
 };
 
 struct guardian {
@@ -65,7 +69,12 @@ int guardian_start(struct guardian *guardian, const struct guardian_job *job);
 /* Orders.  Any thread; never block; 0 or a negative errno. */
 int guardian_renewed(const struct guardian *guardian, struct instant sent);
 int guardian_lose(const struct guardian *guardian);
-int guardian_signal(const struct guardian *guardian, int number);
+
+/*
+ * The signal goes to the command; when that has ended, to all that it left.
+ * `from_terminal`: the terminal has sent it to our process group already.
+ */
+int guardian_signal(const struct guardian *guardian, int number, bool from_terminal);
 
 /* Returns 1 with a report, 0 when there is none now, -EPIPE at the end. */
 int guardian_read(const struct guardian *guardian, struct guardian_report *report);

@@ -15,7 +15,7 @@
 
 /* Room that log_printable() may need in the middle of a line. */
 struct printable {
-	char text[HOLDER_FIELD_MAX];
+	char text[HOLDER_MESSAGE_MAX];
 };
 
 static const char *printable(const char *text, struct printable *buffer)
@@ -75,19 +75,23 @@ static void format_since(int64_t since_ms, char *buffer, size_t size)
 	time_t since = since_ms / 1000, now = time(NULL);
 	char clock[32] = "?", ago[DURATION_TEXT_MAX];
 	struct tm then, today;
+	int64_t age_ms;
 
 	if (localtime_r(&since, &then) && localtime_r(&now, &today))
 		strftime(clock, sizeof(clock),
 			 then.tm_yday == today.tm_yday && then.tm_year == today.tm_year
 				 ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S",
 			 &then);
-	duration_format((clock_wall_ms() - since_ms) * NS_PER_MS, ago, sizeof(ago));
+	age_ms = clock_wall_ms() - since_ms;
+	if (age_ms > DURATION_MAX_NS / NS_PER_MS)
+		age_ms = DURATION_MAX_NS / NS_PER_MS;
+	duration_format(age_ms > 0 ? age_ms * NS_PER_MS : 0, ago, sizeof(ago));
 	snprintf(buffer, size, "%s (%s ago)", clock, ago);
 }
 
 char *holder_format(const struct holder *holder, char *buffer, size_t size)
 {
-	struct printable host, user, command, message, value;
+	struct printable host, pid, user, command, message, value;
 	char since[128];
 	int n;
 
@@ -100,8 +104,8 @@ char *holder_format(const struct holder *holder, char *buffer, size_t size)
 		format_since(holder->since_ms, since, sizeof(since));
 	else
 		snprintf(since, sizeof(since), "a time unknown");
-	n = snprintf(buffer, size, "host %s, pid %.15s, user %s, since %s: %s",
-		     printable(holder->host, &host), holder->pid,
+	n = snprintf(buffer, size, "host %s, pid %s, user %s, since %s: %s",
+		     printable(holder->host, &host), printable(holder->pid, &pid),
 		     printable(holder->user, &user), since,
 		     printable(holder->command, &command));
 	if (holder->message[0] && n > 0 && (size_t)n < size)

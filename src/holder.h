@@ -9,7 +9,8 @@
 
 #define HOLDER_FIELD_MAX 256
 #define HOLDER_ID_MAX 64
-#define HOLDER_TEXT_MAX 1024
+#define HOLDER_MESSAGE_MAX 1025
+#define HOLDER_TEXT_MAX 3072
 
 struct holder {
 	char id[HOLDER_ID_MAX];          /* "" for a client that is not cflock */
@@ -17,7 +18,7 @@ struct holder {
 	char pid[16];
 	char user[HOLDER_FIELD_MAX];
 	char command[HOLDER_FIELD_MAX];  /* cut where it is too long */
-	char message[HOLDER_FIELD_MAX];
+	char message[HOLDER_MESSAGE_MAX];
 	int64_t since_ms;                /* unix time; 0 when not known */
 	int64_t left_ms;                 /* of the lease; -1 without an end */
 	char value[HOLDER_FIELD_MAX];    /* of the lock key, as it stands there */

@@ -77,6 +77,13 @@ void lease_lose(struct lease *lease, struct instant now)
 		lease->kill_at_ns = elapsed_ns + grace_ns;
 }
 
+void lease_kill_earlier(struct lease *lease, int64_t ns)
+{
+	lease->kill_at_ns -= ns;
+	if (lease->kill_at_ns < lease->stop_at_ns)
+		lease->kill_at_ns = lease->stop_at_ns;
+}
+
 enum lease_phase lease_phase(const struct lease *lease, struct instant now)
 {
 	int64_t elapsed_ns = clock_elapsed_ns(lease->start, now);

@@ -71,6 +71,12 @@ bool lease_renewed(struct lease *lease, struct instant sent, struct instant now)
  */
 void lease_lose(struct lease *lease, struct instant now);
 
+/*
+ * Killing will take about `ns` longer than the policy has planned for (a large
+ * tree): it begins earlier by that, but not before the stopping.
+ */
+void lease_kill_earlier(struct lease *lease, int64_t ns);
+
 enum lease_phase lease_phase(const struct lease *lease, struct instant now);
 
 /* ns until the next phase begins, at least 0; -1 when no other follows. */

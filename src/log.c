@@ -2,12 +2,14 @@
 
 #include "log.h"
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 2048
+/* What a pipe takes in one piece. */
+#define LINE_MAX_BYTES 4096
 
 static enum log_level most_shown = LOG_WARNING;
 static const char *lock_name;
@@ -20,12 +22,16 @@ void log_setup(enum log_level most, const char *name)
 
 void log_line(enum log_level level, const char *format, ...)
 {
+	struct pollfd writable = { .fd = STDERR_FILENO, .events = POLLOUT };
 	char line[LINE_MAX_BYTES];
 	size_t used;
 	va_list args;
 	int n;
 
 	if (level > most_shown)
+		return;
+	/* A full pipe, or Ctrl-S, must not keep anybody from renewing. */
+	if (level == LOG_VERBOSE && poll(&writable, 1, 0) == 0)
 		return;
 
 	n = snprintf(line, sizeof(line), "cflock: %s%s", lock_name ? lock_name : "",

@@ -1,8 +1,8 @@
 /*
  * What cflock says on stderr: nothing when all goes well, one line when not.
  * Lines start with "cflock: " and go out in one write(2), so that lines of
- * several processes do not mix.  Called by main.c and supervise.c; modules
- * below them return errors and do not log.
+ * several processes do not mix.  Modules that can return an error do not log;
+ * but any may say with LOG_VERBOSE what it does.
  */
 #ifndef CFLOCK_LOG_H
 #define CFLOCK_LOG_H
@@ -13,7 +13,7 @@
 enum log_level {
 	LOG_FATAL,                 /* always: why cflock ends */
 	LOG_WARNING,               /* not with -q */
-	LOG_VERBOSE,               /* only with -v */
+	LOG_VERBOSE,               /* only with -v; left out rather than wait */
 };
 
 /* `name` is the lock's, put behind "cflock: "; NULL before it is known. */

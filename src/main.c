@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,7 +50,9 @@ struct run {
 	struct options options;
 	struct lease_policy policy;
 	struct signals signals;
-	struct tree_strangers strangers;
+	struct tree tree;
+	char *title;               /* our arguments, as ps(1) finds them */
+	size_t title_size;
 	struct claim claim;
 	struct grant grant;
 	struct store *store;
@@ -241,10 +244,12 @@ static int run_command(struct run *run)
 		.stop_signal = run->options.stop_signal,
 		.own_group = !run->on_terminal,
 		.command_only = run->options.close,
+		.title = run->title,
+		.title_size = run->title_size,
 	};
 	struct supervision supervision = {
 		.signals = &run->signals,
-		.strangers = &run->strangers,
+		.tree = &run->tree,
 		.on_terminal = run->on_terminal,
 	};
 	struct guardian guardian;
@@ -252,6 +257,8 @@ static int run_command(struct run *run)
 	struct lease lease;
 	int err;
 
+	/* From here on a signal is for the command, and ends no request. */
+	store_set_cancel_fd(run->store, -1);
 	lease_grant(&job.lease, &run->policy, run->grant.sent);
 	lease = job.lease;
 	err = export_lease(run);
@@ -323,7 +330,7 @@ static int prepare_and_run(struct run *run)
 	err = signals_init(&run->signals);
 	if (err)
 		return fail_os("take over the signals", err);
-	err = tree_adopt(&run->strangers);
+	err = tree_open(&run->tree);
 	if (err)
 		return fail_os("find child processes in /proc, which takes a mounted /proc and a "
 			       "kernel with CONFIG_PROC_CHILDREN",
@@ -360,6 +367,12 @@ int main(int argc, char **argv)
 		return action == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
 	}
 
+	run.title = argv[0];
+	run.title_size = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
+	/* No core, and no debugger of this user, is to find the password.  It is
+	 * undone by exec, so the command has what it would have had. */
+	if (run.options.server.has_password)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	log_setup(run.options.quiet     ? LOG_FATAL
 		  : run.options.verbose ? LOG_VERBOSE
 					: LOG_WARNING,

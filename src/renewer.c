@@ -75,7 +75,7 @@ static int64_t until_due_ns(const struct renewer *renewer)
 static void renew_once(struct renewer *renewer)
 {
 	struct lease *lease = &renewer->lease;
-	struct instant sent = clock_now();
+	struct instant sent = clock_now(), now;
 	int64_t limit_ns = lease_until_lost_ns(lease, sent);
 	int result;
 
@@ -87,24 +87,31 @@ static void renew_once(struct renewer *renewer)
 	pthread_mutex_unlock(&renewer->mutex);
 	result = store_renew(renewer->store, renewer->claim, &renewer->grant,
 			     sent.boot_ns + limit_ns);
+	now = clock_now();
+	if (result == STORE_DONE)
+		log_line(LOG_VERBOSE, "renewed, %.1f ms after the request was sent",
+			 (double)clock_elapsed_ns(sent, now) / (double)NS_PER_MS);
+	else
+		log_line(LOG_VERBOSE, "renewal failed: %s", store_error(renewer->store));
 	pthread_mutex_lock(&renewer->mutex);
 	renewer->busy = false;
 
 	if (result == STORE_DONE) {
-		if (lease_renewed(lease, sent, clock_now()) &&
-		    guardian_renewed(&renewer->guardian, sent) == 0)
-			log_line(LOG_VERBOSE, "renewed, %.0f ms after the request was sent",
-				 (double)clock_elapsed_ns(sent, clock_now()) / (double)NS_PER_MS);
+		if (lease_renewed(lease, sent, now))
+			guardian_renewed(&renewer->guardian, sent);
 		renewer->why[0] = '\0';
 		return;
 	}
-	snprintf(renewer->why, sizeof(renewer->why), "%s", store_error(renewer->store));
+	/* A last try that was cut short says less than the one before. */
+	if (result != -ETIMEDOUT || !renewer->why[0] ||
+	    limit_ns >= lease->policy.renew_every_ns)
+		snprintf(renewer->why, sizeof(renewer->why), "%s",
+			 store_error(renewer->store));
 	if (result == STORE_REFUSED) {
 		lease_lose(lease, clock_now());
 		guardian_lose(&renewer->guardian);
 		return;
 	}
-	log_line(LOG_VERBOSE, "renewal failed: %s", renewer->why);
 	renewer->retry_at_ns = clock_boot_ns() + lease->policy.renew_every_ns / RETRY_DIVISOR;
 }
 
@@ -154,7 +161,6 @@ int renewer_start(struct renewer **renewer, struct store *store, const struct cl
 		free(r);
 		return err;
 	}
-	store_set_cancel_fd(store, -1);
 	pthread_mutex_init(&r->mutex, NULL);
 
 	pthread_attr_init(&attributes);

@@ -13,12 +13,14 @@
 
 #include "log.h"
 
-/* Between two sweeps, when cflock has to kill in the guardian's place. */
+/* Between two sweeps, when cflock has to kill in the guardian's place, and when
+ * what is left may not be killed. */
 #define SWEEP_EVERY_MS 1
+#define SWEEP_REFUSED_MS 100
 
 /*
- * True for a signal that the terminal sent to the whole foreground group, the
- * command included: passed on, it would arrive there twice.
+ * True for a signal that the terminal sent to the whole foreground group: to a
+ * command that is still in it, it would be passed on as a second one.
  */
 static bool is_from_terminal(const struct supervision *s, const struct signalfd_siginfo *info)
 {
@@ -49,6 +51,15 @@ static void keep_guardian_going(const struct supervision *s)
 		kill(s->guardian->pid, SIGCONT);
 }
 
+static void pass_on(const struct supervision *s, const struct signalfd_siginfo *info,
+		    struct outcome *outcome)
+{
+	bool from_terminal = is_from_terminal(s, info);
+
+	outcome->interrupted |= from_terminal && info->ssi_signo == SIGINT;
+	guardian_signal(s->guardian, (int)info->ssi_signo, from_terminal);
+}
+
 static void pass_signals_on(const struct supervision *s, struct outcome *outcome)
 {
 	struct signalfd_siginfo info;
@@ -56,10 +67,8 @@ static void pass_signals_on(const struct supervision *s, struct outcome *outcome
 	while (read(s->signals->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			keep_guardian_going(s);
-		else if (is_from_terminal(s, &info))
-			outcome->interrupted |= info.ssi_signo == SIGINT;
 		else
-			guardian_signal(s->guardian, (int)info.ssi_signo);
+			pass_on(s, &info, outcome);
 	}
 }
 
@@ -82,14 +91,17 @@ static bool is_stopped(pid_t pid)
 
 /*
  * The command was stopped: its lease is left to run out, for nobody knows how
- * long others would have to wait.  On a terminal cflock stops, too, so that the
+ * long others would have to wait.  After Ctrl-Z cflock stops, too, so that the
  * shell takes the terminal back; unless the command was continued meanwhile.
  */
 static void follow_into_stop(const struct supervision *s, const struct guardian_report *report)
 {
+	bool by_terminal = report->status == SIGTSTP || report->status == SIGTTIN ||
+			   report->status == SIGTTOU;
+
 	renewer_pause(s->renewer, true);
 	log_line(LOG_VERBOSE, "the command was stopped (signal %d): no renewals", report->status);
-	if (s->on_terminal && is_stopped(report->command))
+	if (s->on_terminal && by_terminal && is_stopped(report->command))
 		raise(SIGSTOP);
 }
 
@@ -99,7 +111,14 @@ static void tell_why_lost(const struct supervision *s)
 
 	renewer_why(s->renewer, why);
 	log_line(LOG_FATAL, "the lease is lost, the command is being stopped: %s",
-		 *why ? why : "no renewal in time, as cflock or the command was stopped");
+		 *why ? why : "no renewal in time: cflock or the command was stopped, or the "
+		     "machine was too busy");
+}
+
+static void tell_refused(int count)
+{
+	log_line(LOG_FATAL, "%d processes of the command may not be killed by this user "
+		 "(set-user-id?): they run on, though the lease runs out", count);
 }
 
 /*
@@ -108,19 +127,20 @@ static void tell_why_lost(const struct supervision *s)
  */
 static void kill_orphans(const struct supervision *s)
 {
-	size_t left, refused;
+	unsigned int sweeps = 0;
+	size_t refused = 0;
 
-	do {
+	while (!tree_is_empty(s->tree)) {
+		if (!refused)
+			poll(NULL, 0, sweeps ? SWEEP_EVERY_MS : 0);
+		else
+			poll(NULL, 0, SWEEP_REFUSED_MS);
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
-		refused = 0;
-		left = tree_signal(s->strangers, SIGKILL, &refused);
-		if (left)
-			poll(NULL, 0, SWEEP_EVERY_MS);
-	} while (left);
-	if (refused)
-		log_line(LOG_FATAL, "%zu processes of the command may not be killed by this user",
-			 refused);
+		refused = tree_kill(s->tree, sweeps++ % 8 == 0);
+		if (refused && sweeps == 1)
+			tell_refused((int)refused);
+	}
 }
 
 /* Returns true when the run is over. */
@@ -141,9 +161,7 @@ static bool read_reports(const struct supervision *s, struct outcome *outcome)
 			tell_why_lost(s);
 			break;
 		case GUARDIAN_REFUSED:
-			log_line(LOG_FATAL, "%d processes of the command may not be killed by "
-				 "this user (set-user-id?); the lease runs out nevertheless",
-				 report.status);
+			tell_refused(report.status);
 			break;
 		case GUARDIAN_NOT_STARTED:
 			outcome->kind = OUTCOME_NOT_STARTED;

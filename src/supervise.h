@@ -16,7 +16,7 @@ struct supervision {
 	const struct guardian *guardian;
 	struct renewer *renewer;
 	const struct signals *signals;
-	const struct tree_strangers *strangers;
+	const struct tree *tree;
 	bool on_terminal;          /* command and we share a process group */
 };
 

@@ -11,75 +11,84 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-/* A growing list of process numbers; what does not fit in memory is left out. */
-struct pids {
-	pid_t *list;
+#include "clock.h"
+
+struct member {
+	pid_t pid;
+	pid_t parent;              /* that it was found under */
+};
+
+/* What does not fit in memory is left out: the next sweep meets it again. */
+struct members {
+	struct member *list;
 	size_t count;
 	size_t space;
 };
 
-static void add_pid(struct pids *pids, pid_t pid)
+static void add_member(struct members *members, pid_t pid, pid_t parent)
 {
-	if (pids->count == pids->space) {
-		size_t space = pids->space ? 2 * pids->space : 64;
-		pid_t *list = realloc(pids->list, space * sizeof(*list));
+	if (members->count == members->space) {
+		size_t space = members->space ? 2 * members->space : 64;
+		struct member *list = realloc(members->list, space * sizeof(*list));
 
-		/* The next sweep meets it again, when others are gone. */
 		if (!list)
 			return;
-		pids->list = list;
-		pids->space = space;
+		members->list = list;
+		members->space = space;
 	}
-	pids->list[pids->count++] = pid;
+	members->list[members->count].pid = pid;
+	members->list[members->count++].parent = parent;
 }
 
-/* Adds the process numbers in the file `path`.  0 or a negative errno. */
-static int add_children_listed_in(const char *path, struct pids *pids)
+/* Adds the children of `parent` that `fd` lists.  0 or a negative errno. */
+static int add_listed(struct members *members, int fd, pid_t parent)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char buffer[4096];
+	off_t offset = 0;
 	pid_t pid = 0;
 	ssize_t n, i;
 
-	if (fd < 0)
-		return -errno;
-	/* Numbers may be cut in two by the end of the buffer. */
-	while ((n = read(fd, buffer, sizeof(buffer))) > 0) {
+	/* A number may be cut in two by the end of the buffer. */
+	while ((n = pread(fd, buffer, sizeof(buffer), offset)) > 0) {
 		for (i = 0; i < n; i++) {
 			if (buffer[i] >= '0' && buffer[i] <= '9') {
 				pid = pid * 10 + (buffer[i] - '0');
 				continue;
 			}
 			if (pid)
-				add_pid(pids, pid);
+				add_member(members, pid, parent);
 			pid = 0;
 		}
+		offset += n;
 	}
-	if (pid)
-		add_pid(pids, pid);
-	close(fd);
 	return n < 0 ? -errno : 0;
 }
 
-/* Adds the children of all threads of `pid`. */
-static void add_children_of(pid_t pid, struct pids *pids)
+/* Adds the children of all threads of `parent`. */
+static void add_children(struct members *members, pid_t parent)
 {
 	char path[64];
 	struct dirent *entry;
 	DIR *tasks;
+	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)parent);
 	tasks = opendir(path);
 	if (!tasks)
 		return;
 	while ((entry = readdir(tasks))) {
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", (int)pid,
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", (int)parent,
 			 entry->d_name);
-		add_children_listed_in(path, pids);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		add_listed(members, fd, parent);
+		close(fd);
 	}
 	closedir(tasks);
 }
@@ -130,84 +139,148 @@ static int signal_by_pidfd(int pidfd, int signal)
 #endif
 }
 
-/*
- * Signals a process that is not our own child.  Its number may have passed to
- * a stranger since it was listed, so it is held by a pidfd first and counts
- * only if its parent is still the one that it was found under.
- */
-static int signal_grandchild(pid_t pid, pid_t parent, int signal)
+/* Returns 0 or a negative errno. */
+static int send_signals(pid_t pid, int pidfd, const int *signals, size_t count)
 {
-	int pidfd = open_pidfd(pid);
-	int result = -ESRCH;
+	int err = 0;
+	size_t i;
 
-	if (pidfd < 0 && errno != ENOSYS)
-		return -errno;
-	if (parent_of(pid) == parent) {
-		result = pidfd < 0 ? -ENOSYS : signal_by_pidfd(pidfd, signal);
-		if (result == -ENOSYS) /* before Linux 5.3 */
-			result = kill(pid, signal) < 0 ? -errno : 0;
+	for (i = 0; i < count && !err; i++) {
+		err = pidfd < 0 ? -ENOSYS : signal_by_pidfd(pidfd, signals[i]);
+		if (err == -ENOSYS) /* before Linux 5.3 */
+			err = kill(pid, signals[i]) < 0 ? -errno : 0;
 	}
-	if (pidfd >= 0)
-		close(pidfd);
-	return result;
+	return err;
 }
 
-bool tree_is_stranger(const struct tree_strangers *strangers, pid_t pid)
+static bool is_stranger(const struct tree *tree, pid_t pid)
 {
 	size_t i;
 
-	for (i = 0; i < strangers->count; i++)
-		if (strangers->pids[i] == pid)
+	for (i = 0; i < tree->stranger_count; i++)
+		if (tree->strangers[i].pid == pid)
 			return true;
 	return false;
 }
 
-int tree_adopt(struct tree_strangers *strangers)
+/*
+ * Signals `member` and adds its children.  A process that is not our own child
+ * may have died since it was listed, and its number may have passed to a
+ * stranger.  So it is held by a pidfd first; it counts only if its parent is
+ * the one it was found under; and its children count only if it was still
+ * there after they were read.  Returns 0 or a negative errno.
+ */
+static int signal_member(struct members *members, struct member member, const int *signals,
+			 size_t count)
 {
-	struct pids pids = { 0 };
-	int err = add_children_listed_in("/proc/thread-self/children", &pids);
+	size_t before = members->count;
+	int pidfd, err;
 
-	if (err)
+	if (member.parent == getpid()) {
+		err = send_signals(member.pid, -1, signals, count);
+		add_children(members, member.pid);
 		return err;
-	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+	}
+	pidfd = open_pidfd(member.pid);
+	/* Old sandboxes answer EPERM to what they do not know. */
+	if (pidfd < 0 && errno != ENOSYS && errno != EPERM)
 		return -errno;
-	strangers->pids = pids.list;
-	strangers->count = pids.count;
+	err = -ESRCH;
+	if (parent_of(member.pid) == member.parent) {
+		add_children(members, member.pid);
+		err = send_signals(member.pid, pidfd, signals, count);
+	}
+	if (err == -ESRCH)
+		members->count = before;
+	if (pidfd >= 0)
+		close(pidfd);
+	return err;
+}
+
+/* Returns how many may not be signalled by this user. */
+static size_t signal_all(const struct tree *tree, const int *signals, size_t count,
+			 int64_t until_ns)
+{
+	struct members members = { 0 };
+	size_t refused = 0, i;
+	pid_t self = getpid();
+
+	add_listed(&members, tree->children_fd, self);
+	/* The list grows while it is walked. */
+	for (i = 0; i < members.count && clock_boot_ns() < until_ns; i++) {
+		struct member member = members.list[i];
+
+		if (member.parent == self && is_stranger(tree, member.pid))
+			continue;
+		if (signal_member(&members, member, signals, count) == -EPERM)
+			refused++;
+	}
+	free(members.list);
+	return refused;
+}
+
+int tree_open(struct tree *tree)
+{
+	int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+	struct members children = { 0 };
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = add_listed(&children, fd, getpid());
+	if (!err && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		err = -errno;
+	if (err) {
+		close(fd);
+		free(children.list);
+		return err;
+	}
+	tree->children_fd = fd;
+	tree->strangers = children.list;
+	tree->stranger_count = children.count;
 	return 0;
 }
 
-size_t tree_signal(const struct tree_strangers *strangers, int signal, size_t *refused)
+void tree_signal(const struct tree *tree, const int *signals, size_t count, int64_t until_ns)
 {
-	struct pids pids = { 0 }, parents = { 0 };
-	size_t i, sent = 0;
+	signal_all(tree, signals, count, until_ns);
+}
 
-	add_children_listed_in("/proc/thread-self/children", &pids);
-	for (i = 0; i < pids.count; i++)
-		add_pid(&parents, getpid());
+size_t tree_kill(const struct tree *tree, bool deep)
+{
+	static const int sigkill = SIGKILL;
+	struct members children = { 0 };
+	size_t refused = 0, i;
 
-	/* The list grows while it is walked: each process adds its children. */
-	for (i = 0; i < pids.count && i < parents.count; i++) {
-		pid_t pid = pids.list[i], parent = parents.list[i];
-		bool own = parent == getpid();
-		size_t before = pids.count;
-		int result;
+	add_listed(&children, tree->children_fd, getpid());
+	for (i = 0; i < children.count; i++) {
+		pid_t pid = children.list[i].pid;
 
-		if (own && tree_is_stranger(strangers, pid))
-			continue;
-		add_children_of(pid, &pids);
-		while (before++ < pids.count)
-			add_pid(&parents, pid);
-
-		if (own)
-			result = kill(pid, signal) < 0 ? -errno : 0;
-		else
-			result = signal_grandchild(pid, parent, signal);
-		if (!result)
-			sent++;
-		else if (result == -EPERM)
-			(*refused)++;
+		if (!is_stranger(tree, pid) && kill(pid, SIGKILL) < 0 && errno == EPERM)
+			refused++;
 	}
-	free(pids.list);
-	free(parents.list);
-	return sent;
+	free(children.list);
+	/* After the quick pass: what that has orphaned needs no walk. */
+	if (deep)
+		refused = signal_all(tree, &sigkill, 1, INT64_MAX);
+	return refused;
+}
+
+bool tree_is_empty(const struct tree *tree)
+{
+	struct members children = { 0 };
+	siginfo_t info;
+	bool empty;
+	size_t i;
+
+	/* Looks without waiting for what the caller wants to wait for. */
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return errno == ECHILD;
+	if (!tree->stranger_count)
+		return false;
+	empty = add_listed(&children, tree->children_fd, getpid()) == 0;
+	for (i = 0; i < children.count; i++)
+		empty &= is_stranger(tree, children.list[i].pid);
+	free(children.list);
+	return empty;
 }

@@ -1,42 +1,58 @@
 /*
  * The tree of processes below the calling process: everything that its command
- * started and that is not dead yet.  The caller must be a child subreaper, so
- * that a process whose parent has ended stays in the tree; and it must be the
- * only one that waits for its children, so that no number of a direct child
- * can come to mean a stranger while this module looks at it.
+ * started and that is not dead yet.  The caller is a child subreaper, so that
+ * a process whose parent has ended stays in the tree, as a child of the
+ * caller; and it is the only one that waits for its children, so that the
+ * number of a child cannot come to mean a stranger while this module uses it.
  *
- * Single-threaded callers only: /proc lists children by thread.
+ * Single-threaded callers, or the main thread only: /proc lists children by
+ * the thread that forked or inherited them.
  */
 #ifndef CFLOCK_TREE_H
 #define CFLOCK_TREE_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
-/* Children that the process had before it was cflock: never to be touched. */
-struct tree_strangers {
-	pid_t *pids;
-	size_t count;
+struct member;
+
+struct tree {
+	/* The kernel's list of our children; kept open, so that killing needs
+	 * no new descriptor. */
+	int children_fd;
+	/* Children that the process had before it was cflock: never touched. */
+	struct member *strangers;
+	size_t stranger_count;
 };
 
 /*
- * Makes the caller a child subreaper, and notes the children that it has.
+ * Makes the caller a child subreaper and the children that it has, strangers.
  * Returns 0, or a negative errno: -ENOENT when /proc is not there or does not
- * list children (CONFIG_PROC_CHILDREN).  `strangers` is never freed.
+ * list children (CONFIG_PROC_CHILDREN).
  */
-int tree_adopt(struct tree_strangers *strangers);
+int tree_open(struct tree *tree);
 
 /*
- * Sends `signal` once to each process of the tree.  Returns the number of
- * processes that it was sent to; *refused is increased for each that may not
- * be signalled by this user (a set-user-id program).
+ * Sends the `count` signals, in their order, once to each process of the tree,
+ * parents before their children; begins no other process after until_ns
+ * (CLOCK_BOOTTIME).
  */
-size_t tree_signal(const struct tree_strangers *strangers, int signal, size_t *refused);
+void tree_signal(const struct tree *tree, const int *signals, size_t count, int64_t until_ns);
 
 /*
- * True when `pid` is one of the strangers.
+ * Sends SIGKILL to each child, and, when `deep`, to their descendants.  To be
+ * called again and again: what a dead child leaves becomes a child.  Deep is
+ * slower; it is for children that take long to die, or that may not be killed.
+ * Returns how many may not be killed by this user (a set-user-id program).
  */
-bool tree_is_stranger(const struct tree_strangers *strangers, pid_t pid);
+size_t tree_kill(const struct tree *tree, bool deep);
+
+/*
+ * True only when no process of the tree is left, dead ones that were not
+ * waited for included.
+ */
+bool tree_is_empty(const struct tree *tree);
 
 #endif

@@ -272,9 +272,9 @@ release_as() {
 }
 
 @test "SCRIPT FLUSH in the middle of a run is not noticed" {
-	expect 0 "$CFLOCK" -t 1s "$name" sh -c '
+	expect 0 "$CFLOCK" -t 1500ms "$name" sh -c '
 		redis-cli -s "$REDIS_SOCKET" script flush
-		sleep 1.5
+		sleep 2
 		redis-cli -s "$REDIS_SOCKET" get "$key"
 		echo "$CFLOCK_ID/$CFLOCK_TOKEN"
 		redis-cli -s "$REDIS_SOCKET" script flush'
@@ -284,7 +284,7 @@ release_as() {
 }
 
 @test "the lease is renewed for as long as the command runs" {
-	hold -t 1s
+	hold -t 1500ms
 	value=$(rcli get "$key")
 	end=$(($(now_ms) + 2500))
 	samples=0
@@ -299,8 +299,8 @@ release_as() {
 }
 
 @test "the holder's description lives as long as the lease" {
-	hold -t 1s --message why
-	sleep 1.5
+	hold -t 1500ms --message why
+	sleep 2
 	[ "$(rcli hget "$key:holder" message)" = why ]
 	[ "$(rcli pttl "$key:holder")" -gt 0 ]
 	let_go

@@ -124,8 +124,15 @@ is_locked() {
 
 # guardian_of PID: the guardian below the cflock PID.
 guardian_of() {
-	pgrep -P "$1" -x lease-guardian
-}
+	local pid
+
+	for pid in $(cat /proc/"$1"/task/*/children); do
+		[ "$(cat "/proc/$pid/comm")" = lease-guardian ] || continue
+		echo "$pid"
+		return 0
+	done
+	return 1
+} 2>/dev/null
 
 # Runs in the background; stdin and bats' own descriptor are not inherited.
 # Its pid in $background.

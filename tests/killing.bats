@@ -91,12 +91,12 @@ frozen_run() {
 }
 
 @test "processes that each fork a successor are dead in time" {
-	frozen_run 'exec "$forker" churn 8 "$1"'
+	frozen_run 'exec "$forker" churn 8 "$0/ready"'
 	no_forker_left
 }
 
 @test "a command that forks without end is dead in time" {
-	frozen_run 'exec "$forker" spawn "$1"'
+	frozen_run 'exec "$forker" spawn "$0/ready"'
 	no_forker_left
 }
 

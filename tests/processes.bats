@@ -40,23 +40,24 @@ lease_end_ms() {
 		1 "cflock:{$name}"
 }
 
-@test "the guardian: its name, its group, three descriptors of its own" {
+@test "the guardian: its name, its group, four descriptors of its own" {
 	exec 5>"$work/five" 6</dev/null 77>"$work/seventy-seven"
 	start 'touch "$0/ready"; '"$forever"
 	exec 5>&- 6>&- 77>&-
 	wait_ready
 	[ "$(cat "/proc/$guardian/comm")" = lease-guardian ]
-	wait_until has_three_descriptors
+	wait_until has_four_descriptors
 	[ "$(find "/proc/$guardian/fd" -lname 'socket:*' | wc -l)" = 1 ]
 	[ "$(find "/proc/$guardian/fd" -lname '*signalfd*' | wc -l)" = 1 ]
 	[ "$(find "/proc/$guardian/fd" -lname '*timerfd*' | wc -l)" = 1 ]
+	[ "$(find "/proc/$guardian/fd" -lname '*/children' | wc -l)" = 1 ]
 	[ "$(ps -o pgid= -p "$guardian" | tr -d ' ')" = "$guardian" ]
 	kill -TERM "$cflock"
 	exits_with 143
 }
 
-has_three_descriptors() {
-	[ "$(find "/proc/$guardian/fd" -mindepth 1 | wc -l)" = 3 ]
+has_four_descriptors() {
+	[ "$(find "/proc/$guardian/fd" -mindepth 1 | wc -l)" = 4 ]
 }
 
 # How often all threads of cflock and guardian gave up the processor.
@@ -184,9 +185,8 @@ not_locked() {
 
 	for kind in 'churn 8' spawn; do
 		renew_tree_watch
-		start "touch \"\$0/ready\"; exec $forker $kind $marker" --ttl 60s
+		start "exec $forker $kind \$0/ready" --ttl 60s
 		wait_ready
-		wait_until pgrep -f "^[^ ]*forker .*$marker"
 		kill -KILL "$guardian"
 		exits_with 79
 		wait_dead

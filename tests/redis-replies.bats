@@ -241,7 +241,7 @@ expiry_ms() {
 @test "in a run: one reply lost is not noticed" {
 	for damage in truncate=2 "replace=garbage\r\n" stall=0; do
 		proxy --from 2 --only "$damage"
-		expect 0 "$CFLOCK" -t 1s "$name" sleep 1.2
+		expect 0 "$CFLOCK" -t 1500ms "$name" sleep 1.7
 		is_silent
 		nothing_left "$name"
 	done

@@ -342,8 +342,8 @@ time.sleep(60)' "$work/mute.sock" </dev/null 3>&- &
 }
 
 @test "renewals go to the database of the URL" {
-	expect 0 "$CFLOCK" -t 1s -S "$CFLOCK_SERVER?db=5" "$name" sh -c '
-		sleep 1.3
+	expect 0 "$CFLOCK" -t 1500ms -S "$CFLOCK_SERVER?db=5" "$name" sh -c '
+		sleep 2
 		redis-cli -s "$REDIS_DIR/redis.sock" -n 5 exists "$key"'
 	[ "$output" = 1 ]
 	is_silent

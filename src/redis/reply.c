@@ -21,6 +21,7 @@ static const struct meaning {
 } meanings[] = {
 	{ "NOAUTH", -EACCES, "the server wants a password: set CFLOCK_PASSWORD or password-file" },
 	{ "WRONGPASS", -EACCES, "the server refused the user or the password" },
+	{ "NOPASS", -EACCES, "the server knows no password for this user: leave it out" },
 	{ "NOPERM", -EACCES, "the server's ACL does not allow this user what cflock needs" },
 	{ "DENIED", -EACCES, "the server is in protected mode and refuses this client" },
 	{ "WRONGTYPE", -EPROTO, "the lock's key holds something that is not a lock: "
@@ -37,6 +38,17 @@ static const struct meaning {
 	{ "TRYAGAIN", -EAGAIN, "the cluster is moving the lock's keys" },
 	{ "MOVED", -EPROTO, "the server is part of a cluster, which is not built yet" },
 	{ "ASK", -EPROTO, "the server is part of a cluster, which is not built yet" },
+};
+
+/* Errors without a code of their own, and the one that they amount to. */
+static const struct {
+	const char *phrase;
+	const char *code;
+} phrases[] = {
+	{ "invalid password", "WRONGPASS" },                    /* Redis 5 */
+	{ "without any password configured", "NOPASS" },
+	{ "The user executing the script can't", "NOPERM" },    /* Redis 7.0 */
+	{ "unauthenticated multibulk length", "NOAUTH" },       /* a long request */
 };
 
 /* Copies the first word of `text` that is in capitals, without a leading '-'. */
@@ -82,6 +94,19 @@ static const struct meaning *find_wrapped_meaning(const char *text)
 	return NULL;
 }
 
+static const struct meaning *meaning_of(const char *text)
+{
+	const struct meaning *meaning = find_meaning(text);
+	size_t i;
+
+	if (meaning || strncmp(text, "ERR ", 4) != 0)
+		return meaning;
+	for (i = 0; i < sizeof(phrases) / sizeof(phrases[0]); i++)
+		if (strstr(text, phrases[i].phrase))
+			return find_meaning(phrases[i].code);
+	return find_wrapped_meaning(text);
+}
+
 static int unexpected(const redisReply *reply, char *error, size_t size)
 {
 	static const char *const types[] = {
@@ -112,22 +137,7 @@ int reply_error(const redisReply *reply, char *error, size_t size)
 		return unexpected(reply, error, size);
 
 	log_printable(reply->str, text, sizeof(text));
-	meaning = find_meaning(reply->str);
-	if (!meaning && strncmp(reply->str, "ERR ", 4) == 0)
-		meaning = find_wrapped_meaning(reply->str);
-	/* Redis 5 has no word of its own for a wrong password. */
-	if (!meaning && strstr(reply->str, "invalid password"))
-		meaning = find_meaning("WRONGPASS");
-	/* As Redis 7.0 says NOPERM from within a script. */
-	if (!meaning && strstr(reply->str, "The user executing the script can't"))
-		meaning = find_meaning("NOPERM");
-	/* "ERR Protocol error: unauthenticated multibulk length", as an EVALSHA is long. */
-	if (!meaning && strstr(reply->str, "unauthenticated"))
-		meaning = find_meaning("NOAUTH");
-	if (!meaning && strstr(reply->str, "without any password configured")) {
-		snprintf(error, size, "the server knows no password: leave it out (%s)", text);
-		return -EACCES;
-	}
+	meaning = meaning_of(reply->str);
 	if (meaning) {
 		snprintf(error, size, "%s (%s)", meaning->text, text);
 		return meaning->err;
@@ -137,11 +147,24 @@ int reply_error(const redisReply *reply, char *error, size_t size)
 	return strncmp(reply->str, "ERR ", 4) == 0 ? -EPROTO : -EAGAIN;
 }
 
-int reply_ok(const redisReply *reply, char *error, size_t size)
+int reply_handshake(const redisReply *reply, char *error, size_t size)
 {
+	char whole[STORE_ERROR_MAX];
+	const struct meaning *meaning;
+	int err;
+
 	if (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "OK") == 0)
 		return 0;
-	return reply_error(reply, error, size);
+	err = reply_error(reply, whole, sizeof(whole));
+	if (reply->type != REDIS_REPLY_ERROR)
+		snprintf(error, size, "%s", whole);
+	else if ((meaning = meaning_of(reply->str)))
+		snprintf(error, size, "%s (%s in answer to AUTH or SELECT)", meaning->text,
+			 meaning->code);
+	else
+		snprintf(error, size, "the server refused AUTH or SELECT: does it know "
+				      "passwords, and the number of the database?");
+	return err;
 }
 
 static const char *text_at(const redisReply *reply, size_t i)

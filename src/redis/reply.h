@@ -19,8 +19,12 @@ bool reply_is_noscript(const redisReply *reply);
  */
 int reply_error(const redisReply *reply, char *error, size_t size);
 
-/* 0 when it is the status OK; else what reply_error() says. */
-int reply_ok(const redisReply *reply, char *error, size_t size);
+/*
+ * The answer to AUTH or SELECT: 0 when it is the status OK; else what
+ * reply_error() says, but without the server's own words: it, or a proxy, may
+ * repeat the password.
+ */
+int reply_handshake(const redisReply *reply, char *error, size_t size);
 
 /*
  * The answers of acquire.lua, renew.lua and release.lua: an enum store_result,

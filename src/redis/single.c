@@ -253,7 +253,7 @@ static int receive_answer(struct store *store, redisReply **answer, int64_t dead
 		store->unanswered--;
 		if (!store->unanswered)
 			break;
-		err = reply_ok(reply, store->error, sizeof(store->error));
+		err = reply_handshake(reply, store->error, sizeof(store->error));
 		freeReplyObject(reply);
 		if (err)
 			return err;

@@ -27,7 +27,7 @@ static void judge(const redisReply *reply)
 
 	memset(&holder, 0, sizeof(holder));
 	reply_is_noscript(reply);
-	reply_ok(reply, error, sizeof(error));
+	reply_handshake(reply, error, sizeof(error));
 	reply_renew(reply, error, sizeof(error));
 	reply_release(reply, error, sizeof(error));
 	result = reply_acquire(reply, token, &holder, error, sizeof(error));

@@ -1,15 +1,16 @@
 /*
  * Processes that are hard to be rid of, for tests.
  *
- *   forker churn N MARKER  N processes, each of which forks its successor and
+ *   forker churn N FILE    N processes, each of which forks its successor and
  *                          ends, for ever: none lives longer than a moment
- *   forker spawn MARKER    forks children in sessions of their own that sleep,
+ *   forker spawn FILE      forks children in sessions of their own that sleep,
  *                          for ever, as many as it may
  *
- * MARKER is for pgrep.  All ignore SIGTERM.  Descriptors are passed on: who holds the other end of a
+ * FILE is made once that has begun.  All ignore SIGTERM.  Descriptors are passed on: who holds the other end of a
  * pipe sees when the last of them is dead.  Each ends by itself after LIFE_S.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,15 @@ static time_t now_s(void)
 	return now.tv_sec;
 }
 
+static void make(const char *file)
+{
+	int fd = open(file, O_WRONLY | O_CREAT, 0600);
+
+	if (fd < 0)
+		_exit(1);
+	close(fd);
+}
+
 /* Forks; when that is not possible at the moment, again and again. */
 static pid_t fork_at_last(void)
 {
@@ -55,7 +65,7 @@ static void churn(void)
 	_exit(0);
 }
 
-static void spawn(void)
+static void spawn(const char *file)
 {
 	int count = 0;
 
@@ -67,8 +77,8 @@ static void spawn(void)
 			sleep(LIFE_S);
 			_exit(0);
 		}
-		if (pid > 0)
-			count++;
+		if (pid > 0 && count++ == 0)
+			make(file);
 		usleep(SPAWN_EVERY_US);
 	}
 }
@@ -88,12 +98,13 @@ int main(int argc, char **argv)
 			if (fork_at_last() == 0)
 				churn();
 		}
+		make(argv[3]);
 		churn();
 	}
 	if (argc == 3 && !strcmp(argv[1], "spawn")) {
-		spawn();
+		spawn(argv[2]);
 		return 0;
 	}
-	fprintf(stderr, "usage: forker churn N MARKER | forker spawn MARKER\n");
+	fprintf(stderr, "usage: forker churn N FILE | forker spawn FILE\n");
 	return 2;
 }

@@ -12,6 +12,7 @@ tree_teardown() {
 	thaw_redis
 	[ -z "${cflock:-}" ] || kill -KILL "$cflock" 2>/dev/null || true
 	pkill -KILL -f "$marker" || true
+	pkill -KILL -f "^[^ ]*forker .*$work/" || true
 	end_tree_watch
 }
 
@@ -70,7 +71,7 @@ was_dead_before() {
 }
 
 no_forker_left() {
-	[ -z "$(pgrep -f "^[^ ]*forker .*$marker")" ]
+	[ -z "$(pgrep -f "^[^ ]*forker .*$work/")" ]
 }
 
 # For scripts of start; $daemon writes $0/ready.
