@@ -24,7 +24,8 @@ static int take_deadly_signal(const struct signals *signals)
 {
 	struct signalfd_siginfo info;
 
-	while (read(signals->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+	while (read(signals->fd, &info, sizeof(info)) ==
+	       (ssize_t)sizeof(info)) {
 		int number = (int)info.ssi_signo;
 
 		if (number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
@@ -87,40 +88,106 @@ static int sleep_or_signal(const struct signals *signals, int64_t ns)
 	return take_deadly_signal(signals);
 }
 
+/* How the waiting stands. */
+struct waiting {
+	const struct acquire_request *request;
+	int64_t start_ns;
+	int64_t end_ns;      /* INT64_MAX: without end */
+	int64_t answered_ns; /* last sign of the service's life */
+	bool was_refused;
+	char last_value[HOLDER_FIELD_MAX]; /* of the lease that is waited for */
+};
+
+/* The instant at which an unreachable service is given up. */
+static int64_t give_up_ns(const struct waiting *w)
+{
+	if (w->request->wait_ns < 0)
+		return w->answered_ns + w->request->policy->ttl_ns;
+	if (w->request->wait_ns == 0)
+		return w->start_ns + ACQUIRE_TRY_NS;
+	return w->end_ns;
+}
+
 /* With -v, one line for each lease that is waited for. */
-static void tell_holder(const struct holder *holder, char last_value[HOLDER_FIELD_MAX])
+static void tell_holder(struct waiting *w, const struct holder *holder)
 {
 	char text[HOLDER_TEXT_MAX];
 
-	if (strcmp(holder->value, last_value) == 0)
+	if (strcmp(holder->value, w->last_value) == 0)
 		return;
-	memcpy(last_value, holder->value, HOLDER_FIELD_MAX);
-	log_line(LOG_VERBOSE, "waiting: held by %s", holder_format(holder, text, sizeof(text)));
+	memcpy(w->last_value, holder->value, sizeof(w->last_value));
+	log_line(LOG_VERBOSE, "waiting: held by %s",
+		 holder_format(holder, text, sizeof(text)));
 }
 
-static int ask_until_answered(struct store *store, const struct acquire_request *request,
+/* To ask again after *pause; all other results of the functions below end. */
+#define ASK_AGAIN 1
+
+static int after_grant(struct waiting *w, const struct grant *grant,
+		       int64_t *pause)
+{
+	const struct lease_policy *policy = w->request->policy;
+
+	if (clock_elapsed_ns(grant->sent, clock_now()) < policy->renew_by_ns)
+		return 0;
+	/* It came too late to be worth anything; asked again, it starts anew. */
+	w->answered_ns = clock_boot_ns();
+	*pause = 0;
+	return ASK_AGAIN;
+}
+
+static int after_refusal(struct waiting *w, const struct holder *holder,
+			 int64_t *pause)
+{
+	int64_t now_ns = clock_boot_ns();
+
+	if (is_listed(holder->id, w->request->ancestors))
+		return -EDEADLK;
+	if (now_ns >= w->end_ns)
+		return -EBUSY;
+	tell_holder(w, holder);
+	w->answered_ns = now_ns;
+	w->was_refused = true;
+	*pause = pause_ns(holder->left_ms, w->end_ns - now_ns);
+	return ASK_AGAIN;
+}
+
+static int after_error(struct waiting *w, const struct store *store, int err,
+		       int64_t *pause)
+{
+	int64_t now_ns = clock_boot_ns();
+
+	*pause = 0;
+	if (err == -ECANCELED) /* by a signal that means nothing to us */
+		return ASK_AGAIN;
+	/* The last try may have had less time than an answer takes. */
+	if (err == -ETIMEDOUT && w->was_refused && now_ns >= w->end_ns &&
+	    now_ns - w->answered_ns < ACQUIRE_TRY_NS)
+		return -EBUSY;
+	if (store_error_is_final(err) || now_ns >= give_up_ns(w))
+		return err;
+	log_line(LOG_VERBOSE, "%s; trying again", store_error(store));
+	*pause = pause_after_error_ns(give_up_ns(w) - now_ns);
+	return ASK_AGAIN;
+}
+
+static int ask_until_answered(struct store *store,
+			      const struct acquire_request *request,
 			      struct acquire_answer *answer)
 {
-	const struct lease_policy *policy = request->policy;
-	int64_t start_ns = clock_boot_ns(), answered_ns = start_ns;
-	int64_t end_ns = request->wait_ns < 0 ? INT64_MAX : start_ns + request->wait_ns;
-	char last_value[HOLDER_FIELD_MAX] = "";
-	bool was_refused = false;
+	struct waiting w = { .request = request, .start_ns = clock_boot_ns() };
 
+	w.answered_ns = w.start_ns;
+	w.end_ns = request->wait_ns < 0 ? INT64_MAX
+					: w.start_ns + request->wait_ns;
 	for (;;) {
-		int64_t now_ns = clock_boot_ns(), pause, give_up_ns;
-		int result;
+		int64_t pause, limit_ns;
+		int result, verdict;
 
-		/* The instant at which an unreachable service is given up. */
-		if (request->wait_ns < 0)
-			give_up_ns = answered_ns + policy->ttl_ns;
-		else if (request->wait_ns == 0)
-			give_up_ns = start_ns + ACQUIRE_TRY_NS;
-		else
-			give_up_ns = end_ns;
-
+		/* A later answer would be worth nothing. */
+		limit_ns = clock_boot_ns() + request->policy->renew_by_ns;
 		result = store_acquire(store, request->claim,
-				       least(give_up_ns, now_ns + policy->renew_by_ns),
+				       least(give_up_ns(&w), limit_ns),
 				       &answer->grant, &answer->holder);
 		answer->signal = take_deadly_signal(request->signals);
 		if (answer->signal) {
@@ -130,41 +197,22 @@ static int ask_until_answered(struct store *store, const struct acquire_request 
 			return -EINTR;
 		}
 
-		now_ns = clock_boot_ns();
-		if (result == STORE_DONE) {
-			if (clock_elapsed_ns(answer->grant.sent, clock_now()) <
-			    policy->renew_by_ns)
-				return 0;
-			/* Worth nothing any more; asked again, it starts anew. */
-			answered_ns = now_ns;
-			pause = 0;
-		} else if (result == STORE_REFUSED) {
-			if (is_listed(answer->holder.id, request->ancestors))
-				return -EDEADLK;
-			if (now_ns >= end_ns)
-				return -EBUSY;
-			tell_holder(&answer->holder, last_value);
-			answered_ns = now_ns;
-			was_refused = true;
-			pause = pause_ns(answer->holder.left_ms, end_ns - now_ns);
-		} else if (result == -ECANCELED) {
-			pause = 0; /* a signal that means nothing to us */
-		} else {
-			/* The last try may have had less time than an answer takes. */
-			if (result == -ETIMEDOUT && was_refused && now_ns >= end_ns &&
-			    now_ns - answered_ns < ACQUIRE_TRY_NS)
-				return -EBUSY;
-			if (store_error_is_final(result) || now_ns >= give_up_ns)
-				return result;
-			log_line(LOG_VERBOSE, "%s; trying again", store_error(store));
-			pause = pause_after_error_ns(give_up_ns - now_ns);
-		}
+		if (result == STORE_DONE)
+			verdict = after_grant(&w, &answer->grant, &pause);
+		else if (result == STORE_REFUSED)
+			verdict = after_refusal(&w, &answer->holder, &pause);
+		else
+			verdict = after_error(&w, store, result, &pause);
+		if (verdict != ASK_AGAIN)
+			return verdict;
+
 		answer->signal = sleep_or_signal(request->signals, pause);
 		if (answer->signal)
 			return -EINTR;
-		if (result == STORE_REFUSED && clock_boot_ns() >= end_ns)
+		if (result == STORE_REFUSED && clock_boot_ns() >= w.end_ns)
 			return -EBUSY;
-		if (result < 0 && result != -ECANCELED && clock_boot_ns() >= give_up_ns)
+		if (result < 0 && result != -ECANCELED &&
+		    clock_boot_ns() >= give_up_ns(&w))
 			return result;
 	}
 }
@@ -175,6 +223,7 @@ int acquire(struct store *store, const struct acquire_request *request,
 	int err = ask_until_answered(store, request, answer);
 
 	if (err)
-		store_withdraw(store, request->claim, clock_boot_ns() + WITHDRAW_NS);
+		store_withdraw(store, request->claim,
+			       clock_boot_ns() + WITHDRAW_NS);
 	return err;
 }

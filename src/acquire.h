@@ -11,15 +11,15 @@
 struct acquire_request {
 	const struct claim *claim;
 	const struct lease_policy *policy;
-	int64_t wait_ns;           /* from now; -1: without end */
-	const char *ancestors;     /* ids that hold locks above us; or NULL */
+	int64_t wait_ns;       /* from now; -1: without end */
+	const char *ancestors; /* ids that hold locks above us; or NULL */
 	const struct signals *signals;
 };
 
 struct acquire_answer {
-	struct grant grant;        /* 0 */
-	struct holder holder;      /* -EBUSY, -EDEADLK */
-	int signal;                /* -EINTR */
+	struct grant grant;   /* 0 */
+	struct holder holder; /* -EBUSY, -EDEADLK */
+	int signal;           /* -EINTR */
 };
 
 /*

@@ -12,8 +12,8 @@
 #include "duration.h"
 
 struct instant {
-	int64_t boot_ns;           /* CLOCK_BOOTTIME */
-	int64_t raw_ns;            /* CLOCK_MONOTONIC_RAW */
+	int64_t boot_ns; /* CLOCK_BOOTTIME */
+	int64_t raw_ns;  /* CLOCK_MONOTONIC_RAW */
 };
 
 struct instant clock_now(void);

@@ -7,17 +7,17 @@
 #define CFLOCK_EXITCODES_H
 
 enum {
-	EXIT_CONFLICT = 1,        /* held by others within the wait; -E */
-	EXIT_BAD_USAGE = 64,      /* EX_USAGE */
-	EXIT_UNREACHABLE = 69,    /* EX_UNAVAILABLE: command not started */
-	EXIT_BUG = 70,            /* EX_SOFTWARE */
-	EXIT_OS_ERROR = 71,       /* EX_OSERR */
-	EXIT_DENIED = 77,         /* EX_NOPERM: credentials or rights */
-	EXIT_BAD_CONFIG = 78,     /* EX_CONFIG: file, environment or URL */
-	EXIT_LEASE_LOST = 79,     /* the command was stopped */
+	EXIT_CONFLICT = 1,     /* held by others within the wait; -E */
+	EXIT_BAD_USAGE = 64,   /* EX_USAGE */
+	EXIT_UNREACHABLE = 69, /* EX_UNAVAILABLE: command not started */
+	EXIT_BUG = 70,         /* EX_SOFTWARE */
+	EXIT_OS_ERROR = 71,    /* EX_OSERR */
+	EXIT_DENIED = 77,      /* EX_NOPERM: credentials or rights */
+	EXIT_BAD_CONFIG = 78,  /* EX_CONFIG: file, environment or URL */
+	EXIT_LEASE_LOST = 79,  /* the command was stopped */
 	EXIT_NOT_EXECUTABLE = 126,
 	EXIT_NOT_FOUND = 127,
-	EXIT_SIGNAL_BASE = 128,   /* + n: signal n ended the command */
+	EXIT_SIGNAL_BASE = 128, /* + n: signal n ended the command */
 };
 
 #endif

@@ -55,9 +55,9 @@ enum order_kind {
 
 struct order {
 	enum order_kind kind;
-	int number;                /* ORDER_SIGNAL */
-	bool from_terminal;        /* ORDER_SIGNAL */
-	struct instant sent;       /* ORDER_RENEWED */
+	int number;          /* ORDER_SIGNAL */
+	bool from_terminal;  /* ORDER_SIGNAL */
+	struct instant sent; /* ORDER_RENEWED */
 };
 
 struct guard {
@@ -65,8 +65,8 @@ struct guard {
 	struct lease lease;
 	struct tree tree;
 	int socket, deaths, timer;
-	pid_t parent, group;       /* cflock's */
-	bool orphaned;             /* cflock is gone */
+	pid_t parent, group; /* cflock's */
+	bool orphaned;       /* cflock is gone */
 	bool stopping, refusal_reported;
 	unsigned int sweeps;
 	int64_t next_sweep_ns;
@@ -77,9 +77,11 @@ struct guard {
 
 /* === in cflock ========================================================== */
 
-static int send_order(const struct guardian *guardian, const struct order *order)
+static int send_order(const struct guardian *guardian,
+		      const struct order *order)
 {
-	if (send(guardian->fd, order, sizeof(*order), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	if (send(guardian->fd, order, sizeof(*order),
+		 MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		return -errno;
 	return 0;
 }
@@ -98,7 +100,8 @@ int guardian_lose(const struct guardian *guardian)
 	return send_order(guardian, &order);
 }
 
-int guardian_signal(const struct guardian *guardian, int number, bool from_terminal)
+int guardian_signal(const struct guardian *guardian, int number,
+		    bool from_terminal)
 {
 	struct order order = {
 		.kind = ORDER_SIGNAL,
@@ -109,7 +112,8 @@ int guardian_signal(const struct guardian *guardian, int number, bool from_termi
 	return send_order(guardian, &order);
 }
 
-int guardian_read(const struct guardian *guardian, struct guardian_report *report)
+int guardian_read(const struct guardian *guardian,
+		  struct guardian_report *report)
 {
 	ssize_t n = recv(guardian->fd, report, sizeof(*report), MSG_DONTWAIT);
 
@@ -125,7 +129,8 @@ int guardian_read(const struct guardian *guardian, struct guardian_report *repor
 
 /* === in the command, before exec ======================================== */
 
-static void run_command(const struct guardian_job *job, pid_t parent) __attribute__((noreturn));
+static void run_command(const struct guardian_job *job, pid_t parent)
+	__attribute__((noreturn));
 
 static void run_command(const struct guardian_job *job, pid_t parent)
 {
@@ -142,14 +147,16 @@ static void run_command(const struct guardian_job *job, pid_t parent)
 	environ = (char **)job->environment;
 	execvp(job->command[0], job->command);
 	err = errno;
-	log_line(LOG_FATAL, "cannot run %s: %s", job->command[0], strerror(err));
+	log_line(LOG_FATAL, "cannot run %s: %s", job->command[0],
+		 strerror(err));
 	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
 }
 
 /* === in the guardian ==================================================== */
 
 /* Reports that only inform may be lost, when cflock is stopped and reads none. */
-static void report(struct guard *g, enum guardian_report_kind kind, int status, int flags)
+static void report(struct guard *g, enum guardian_report_kind kind, int status,
+		   int flags)
 {
 	struct guardian_report report;
 
@@ -158,7 +165,9 @@ static void report(struct guard *g, enum guardian_report_kind kind, int status, 
 	report.status = status;
 	report.lost = g->stopping;
 	report.command = g->command;
-	if (!g->orphaned && send(g->socket, &report, sizeof(report), MSG_NOSIGNAL | flags) < 0 &&
+	if (!g->orphaned &&
+	    send(g->socket, &report, sizeof(report), MSG_NOSIGNAL | flags) <
+		    0 &&
 	    errno == EPIPE)
 		g->orphaned = true;
 }
@@ -184,7 +193,8 @@ static void close_inherited(const struct guard *g)
 			}
 	for (i = 0; i < 4; i++) {
 		if (from < (unsigned int)keep[i] &&
-		    syscall(SYS_close_range, from, (unsigned int)keep[i] - 1, 0) < 0)
+		    syscall(SYS_close_range, from, (unsigned int)keep[i] - 1,
+			    0) < 0)
 			break;
 		from = (unsigned int)keep[i] + 1;
 	}
@@ -221,7 +231,8 @@ static void arm_timer(const struct guard *g, struct instant now)
 	timerfd_settime(g->timer, 0, &timer, NULL);
 }
 
-static void pass_on(struct guard *g, int number, bool from_terminal, struct instant now)
+static void pass_on(struct guard *g, int number, bool from_terminal,
+		    struct instant now)
 {
 	/* What is stopped stays so if the lease can no longer be proven. */
 	if (number == SIGCONT && lease_phase(&g->lease, now) != LEASE_HELD)
@@ -281,11 +292,13 @@ static bool reap(struct guard *g)
 	while (read(g->deaths, info, sizeof(info)) > 0)
 		; /* only to be woken by the next */
 
-	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
+	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) >
+	       0) {
 		if (pid != g->command)
 			continue;
 		if (WIFSTOPPED(status)) {
-			report(g, GUARDIAN_STOPPED, WSTOPSIG(status), MSG_DONTWAIT);
+			report(g, GUARDIAN_STOPPED, WSTOPSIG(status),
+			       MSG_DONTWAIT);
 		} else if (WIFCONTINUED(status)) {
 			report(g, GUARDIAN_CONTINUED, 0, MSG_DONTWAIT);
 			/* It may have followed the command into the stop. */
@@ -368,13 +381,15 @@ static void guard_tree(struct guard *g)
 		read_orders(g);
 		left = reap(g);
 		phase = lease_phase(&g->lease, clock_now());
-		if (!left || (g->job->command_only && g->command_ended && !g->stopping))
+		if (!left ||
+		    (g->job->command_only && g->command_ended && !g->stopping))
 			break;
 		if (phase != LEASE_HELD && !g->stopping) {
 			stop_tree(g);
 			arm_timer(g, clock_now());
 		}
-		if (phase == LEASE_KILLING && clock_boot_ns() >= g->next_sweep_ns)
+		if (phase == LEASE_KILLING &&
+		    clock_boot_ns() >= g->next_sweep_ns)
 			kill_tree(g);
 	}
 	/* It may have lived until now: nobody can say that it ended in time. */
@@ -389,7 +404,8 @@ static void raise_priority(void)
 {
 	struct sched_param parameters = { .sched_priority = 1 };
 
-	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &parameters) < 0)
+	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK,
+			       &parameters) < 0)
 		setpriority(PRIO_PROCESS, 0, -20);
 }
 
@@ -403,7 +419,8 @@ static void change_title(const struct guardian_job *job)
 	strncpy(job->title, GUARDIAN_PROCESS_NAME, job->title_size - 1);
 }
 
-static void be_guardian(const struct guardian_job *job, int socket) __attribute__((noreturn));
+static void be_guardian(const struct guardian_job *job, int socket)
+	__attribute__((noreturn));
 
 static void be_guardian(const struct guardian_job *job, int socket)
 {

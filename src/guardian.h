@@ -23,7 +23,7 @@
 #include "signals.h"
 
 struct guardian_job {
-	char *const *command;      /* NULL-terminated */
+	char *const *command; /* NULL-terminated */
 	char *const *environment;
 	struct lease lease;
 	const struct signals *signals;
@@ -40,23 +40,23 @@ struct guardian_job {
 
 struct guardian {
 	pid_t pid;
-	int fd;                    /* readable: a report, or its end */
+	int fd; /* readable: a report, or its end */
 };
 
 enum guardian_report_kind {
-	GUARDIAN_STOPPED,          /* status: the signal that stopped the command */
+	GUARDIAN_STOPPED, /* status: the signal that stopped the command */
 	GUARDIAN_CONTINUED,
-	GUARDIAN_STOPPING,         /* the lease is lost: stop signal sent */
-	GUARDIAN_REFUSED,          /* status: processes that may not be killed */
-	GUARDIAN_NOT_STARTED,      /* status: errno of fork; 0: lease was over */
-	GUARDIAN_ENDED,            /* status: wait status; the tree is dead */
+	GUARDIAN_STOPPING,    /* the lease is lost: stop signal sent */
+	GUARDIAN_REFUSED,     /* status: processes that may not be killed */
+	GUARDIAN_NOT_STARTED, /* status: errno of fork; 0: lease was over */
+	GUARDIAN_ENDED,       /* status: wait status; the tree is dead */
 };
 
 struct guardian_report {
 	enum guardian_report_kind kind;
 	int status;
-	bool lost;                 /* ENDED: the guardian stopped the tree */
-	pid_t command;             /* the command's process number */
+	bool lost;     /* ENDED: the guardian stopped the tree */
+	pid_t command; /* the command's process number */
 };
 
 /*
@@ -74,9 +74,11 @@ int guardian_lose(const struct guardian *guardian);
  * The signal goes to the command; when that has ended, to all that it left.
  * `from_terminal`: the terminal has sent it to our process group already.
  */
-int guardian_signal(const struct guardian *guardian, int number, bool from_terminal);
+int guardian_signal(const struct guardian *guardian, int number,
+		    bool from_terminal);
 
 /* Returns 1 with a report, 0 when there is none now, -EPIPE at the end. */
-int guardian_read(const struct guardian *guardian, struct guardian_report *report);
+int guardian_read(const struct guardian *guardian,
+		  struct guardian_report *report);
 
 #endif

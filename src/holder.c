@@ -39,8 +39,8 @@ static void fold_blanks(char *text)
 	*to = '\0';
 }
 
-void holder_describe_self(struct holder *holder, const char *id, char *const *command,
-			  const char *message)
+void holder_describe_self(struct holder *holder, const char *id,
+			  char *const *command, const char *message)
 {
 	/* Not getpwuid(): it may ask a directory server, and wait for it. */
 	const char *user = getenv("LOGNAME");
@@ -55,14 +55,17 @@ void holder_describe_self(struct holder *holder, const char *id, char *const *co
 	if (user && *user)
 		snprintf(holder->user, sizeof(holder->user), "%s", user);
 	else
-		snprintf(holder->user, sizeof(holder->user), "%u", (unsigned int)getuid());
+		snprintf(holder->user, sizeof(holder->user), "%u",
+			 (unsigned int)getuid());
 	for (i = 0; command[i] && used < sizeof(holder->command) - 1; i++) {
 		char *word = holder->command + used + (i != 0);
 
-		used += (size_t)snprintf(holder->command + used, sizeof(holder->command) - used,
-					 "%s%s", i ? " " : "", command[i]);
+		used += (size_t)snprintf(holder->command + used,
+					 sizeof(holder->command) - used, "%s%s",
+					 i ? " " : "", command[i]);
 		/* A password in an address is for nobody else to read. */
-		if (strstr(command[i], "://") && word < holder->command + sizeof(holder->command))
+		if (strstr(command[i], "://") &&
+		    word < holder->command + sizeof(holder->command))
 			credentials_hide(word);
 	}
 	fold_blanks(holder->command);
@@ -79,8 +82,10 @@ static void format_since(int64_t since_ms, char *buffer, size_t size)
 
 	if (localtime_r(&since, &then) && localtime_r(&now, &today))
 		strftime(clock, sizeof(clock),
-			 then.tm_yday == today.tm_yday && then.tm_year == today.tm_year
-				 ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S",
+			 then.tm_yday == today.tm_yday &&
+					 then.tm_year == today.tm_year
+				 ? "%H:%M:%S"
+				 : "%Y-%m-%d %H:%M:%S",
 			 &then);
 	age_ms = clock_wall_ms() - since_ms;
 	if (age_ms > DURATION_MAX_NS / NS_PER_MS)
@@ -96,7 +101,8 @@ char *holder_format(const struct holder *holder, char *buffer, size_t size)
 	int n;
 
 	if (!holder->id[0]) {
-		snprintf(buffer, size, "a client that is not cflock (value \"%s\")",
+		snprintf(buffer, size,
+			 "a client that is not cflock (value \"%s\")",
 			 printable(holder->value, &value));
 		return buffer;
 	}
@@ -105,7 +111,8 @@ char *holder_format(const struct holder *holder, char *buffer, size_t size)
 	else
 		snprintf(since, sizeof(since), "a time unknown");
 	n = snprintf(buffer, size, "host %s, pid %s, user %s, since %s: %s",
-		     printable(holder->host, &host), printable(holder->pid, &pid),
+		     printable(holder->host, &host),
+		     printable(holder->pid, &pid),
 		     printable(holder->user, &user), since,
 		     printable(holder->command, &command));
 	if (holder->message[0] && n > 0 && (size_t)n < size)

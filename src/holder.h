@@ -13,20 +13,20 @@
 #define HOLDER_TEXT_MAX 3072
 
 struct holder {
-	char id[HOLDER_ID_MAX];          /* "" for a client that is not cflock */
+	char id[HOLDER_ID_MAX]; /* "" for a client that is not cflock */
 	char host[HOLDER_FIELD_MAX];
 	char pid[16];
 	char user[HOLDER_FIELD_MAX];
-	char command[HOLDER_FIELD_MAX];  /* cut where it is too long */
+	char command[HOLDER_FIELD_MAX]; /* cut where it is too long */
 	char message[HOLDER_MESSAGE_MAX];
-	int64_t since_ms;                /* unix time; 0 when not known */
-	int64_t left_ms;                 /* of the lease; -1 without an end */
-	char value[HOLDER_FIELD_MAX];    /* of the lock key, as it stands there */
+	int64_t since_ms;             /* unix time; 0 when not known */
+	int64_t left_ms;              /* of the lease; -1 without an end */
+	char value[HOLDER_FIELD_MAX]; /* of the lock key, as it stands there */
 };
 
 /* Describes this process, about to run `command`, to others. */
-void holder_describe_self(struct holder *holder, const char *id, char *const *command,
-			  const char *message);
+void holder_describe_self(struct holder *holder, const char *id,
+			  char *const *command, const char *message);
 
 /*
  * "host web1, pid 4711, user root, since 12:03:11 (4.0 s ago): backup.sh /var

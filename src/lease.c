@@ -15,8 +15,8 @@
 /* Three tries until the lease counts as lost: at 0, 1/3 and 2/3 of the way. */
 #define RENEWALS_UNTIL_LOST 3
 
-int lease_policy_init(struct lease_policy *policy, int64_t ttl_ns, int renew_by_percent,
-		      const char **why)
+int lease_policy_init(struct lease_policy *policy, int64_t ttl_ns,
+		      int renew_by_percent, const char **why)
 {
 	int64_t kill_margin_ns, kill_at_ns, renew_by_ns;
 
@@ -28,7 +28,8 @@ int lease_policy_init(struct lease_policy *policy, int64_t ttl_ns, int renew_by_
 	kill_margin_ns = ttl_ns / KILL_MARGIN_DIVISOR;
 	if (kill_margin_ns > KILL_MARGIN_NS)
 		kill_margin_ns = KILL_MARGIN_NS;
-	kill_at_ns = ttl_ns - (ttl_ns / RATE_MARGIN_DIVISOR + RESOLUTION_MARGIN_NS) -
+	kill_at_ns = ttl_ns -
+		     (ttl_ns / RATE_MARGIN_DIVISOR + RESOLUTION_MARGIN_NS) -
 		     kill_margin_ns;
 	renew_by_ns = ttl_ns / 100 * renew_by_percent;
 	if (renew_by_percent < 1 || renew_by_ns >= kill_at_ns) {
@@ -44,7 +45,8 @@ int lease_policy_init(struct lease_policy *policy, int64_t ttl_ns, int renew_by_
 	return 0;
 }
 
-void lease_grant(struct lease *lease, const struct lease_policy *policy, struct instant sent)
+void lease_grant(struct lease *lease, const struct lease_policy *policy,
+		 struct instant sent)
 {
 	lease->policy = *policy;
 	lease->start = sent;
@@ -108,7 +110,8 @@ int64_t lease_until_next_phase_ns(const struct lease *lease, struct instant now)
 
 int64_t lease_until_renewal_ns(const struct lease *lease, struct instant now)
 {
-	int64_t due_ns = lease->policy.renew_every_ns - clock_elapsed_ns(lease->start, now);
+	int64_t due_ns = lease->policy.renew_every_ns -
+			 clock_elapsed_ns(lease->start, now);
 
 	return due_ns > 0 ? due_ns : 0;
 }

@@ -29,9 +29,9 @@
 
 struct lease_policy {
 	int64_t ttl_ns;
-	int64_t renew_every_ns;    /* a third of renew_by_ns */
-	int64_t renew_by_ns;       /* without a renewal until then: lost */
-	int64_t kill_at_ns;        /* SIGKILL to whatever is left */
+	int64_t renew_every_ns; /* a third of renew_by_ns */
+	int64_t renew_by_ns;    /* without a renewal until then: lost */
+	int64_t kill_at_ns;     /* SIGKILL to whatever is left */
 };
 
 /*
@@ -39,30 +39,32 @@ struct lease_policy {
  * ttl outside of LEASE_TTL_MIN_NS .. LEASE_TTL_MAX_NS, or renew-by not before
  * the kill.
  */
-int lease_policy_init(struct lease_policy *policy, int64_t ttl_ns, int renew_by_percent,
-		      const char **why);
+int lease_policy_init(struct lease_policy *policy, int64_t ttl_ns,
+		      int renew_by_percent, const char **why);
 
 struct lease {
 	struct lease_policy policy;
-	struct instant start;      /* before the winning request was sent */
-	int64_t stop_at_ns;        /* after start: when the stopping begins */
-	int64_t kill_at_ns;        /* after start: when the killing begins */
+	struct instant start; /* before the winning request was sent */
+	int64_t stop_at_ns;   /* after start: when the stopping begins */
+	int64_t kill_at_ns;   /* after start: when the killing begins */
 };
 
 enum lease_phase {
 	LEASE_HELD,
-	LEASE_STOPPING,            /* stop signal was due; no renewal counts */
-	LEASE_KILLING,             /* SIGKILL is due */
+	LEASE_STOPPING, /* stop signal was due; no renewal counts */
+	LEASE_KILLING,  /* SIGKILL is due */
 };
 
 /* The lease was granted to a request sent at `sent`. */
-void lease_grant(struct lease *lease, const struct lease_policy *policy, struct instant sent);
+void lease_grant(struct lease *lease, const struct lease_policy *policy,
+		 struct instant sent);
 
 /*
  * A renewal sent at `sent` was confirmed.  Restarts the timeline and returns
  * true; false, with the timeline as it was, when it comes too late to count.
  */
-bool lease_renewed(struct lease *lease, struct instant sent, struct instant now);
+bool lease_renewed(struct lease *lease, struct instant sent,
+		   struct instant now);
 
 /*
  * The lease was refused, or nobody is left to renew it: the stopping begins
@@ -80,7 +82,8 @@ void lease_kill_earlier(struct lease *lease, int64_t ns);
 enum lease_phase lease_phase(const struct lease *lease, struct instant now);
 
 /* ns until the next phase begins, at least 0; -1 when no other follows. */
-int64_t lease_until_next_phase_ns(const struct lease *lease, struct instant now);
+int64_t lease_until_next_phase_ns(const struct lease *lease,
+				  struct instant now);
 
 /* ns until a renewal is due, at least 0. */
 int64_t lease_until_renewal_ns(const struct lease *lease, struct instant now);

@@ -34,8 +34,8 @@ void log_line(enum log_level level, const char *format, ...)
 	if (level == LOG_VERBOSE && poll(&writable, 1, 0) == 0)
 		return;
 
-	n = snprintf(line, sizeof(line), "cflock: %s%s", lock_name ? lock_name : "",
-		     lock_name ? ": " : "");
+	n = snprintf(line, sizeof(line), "cflock: %s%s",
+		     lock_name ? lock_name : "", lock_name ? ": " : "");
 	used = (size_t)n;
 	va_start(args, format);
 	n = vsnprintf(line + used, sizeof(line) - used, format, args);
@@ -86,7 +86,8 @@ char *log_printable(const char *text, char *buffer, size_t size)
 
 	while (*s) {
 		size_t length = utf8_length(s);
-		bool shown = length > 1 || (length == 1 && *s >= ' ' && *s != 0x7f);
+		bool shown =
+			length > 1 || (length == 1 && *s >= ' ' && *s != 0x7f);
 
 		if (!length)
 			length = 1;

@@ -11,9 +11,9 @@
 #include <stddef.h>
 
 enum log_level {
-	LOG_FATAL,                 /* always: why cflock ends */
-	LOG_WARNING,               /* not with -q */
-	LOG_VERBOSE,               /* only with -v; left out rather than wait */
+	LOG_FATAL,   /* always: why cflock ends */
+	LOG_WARNING, /* not with -q */
+	LOG_VERBOSE, /* only with -v; left out rather than wait */
 };
 
 /* `name` is the lock's, put behind "cflock: "; NULL before it is known. */

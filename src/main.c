@@ -51,7 +51,7 @@ struct run {
 	struct lease_policy policy;
 	struct signals signals;
 	struct tree tree;
-	char *title;               /* our arguments, as ps(1) finds them */
+	char *title; /* our arguments, as ps(1) finds them */
 	size_t title_size;
 	struct claim claim;
 	struct grant grant;
@@ -68,7 +68,8 @@ static int keep_standard_descriptors(void)
 	int fd;
 
 	for (fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
 			return -errno;
 	return 0;
 }
@@ -118,7 +119,8 @@ static int make_claim(struct run *run)
 	run->claim.name = run->options.name;
 	/* Rounded up: the service must never forget the lease before we do. */
 	run->claim.ttl_ms = (run->policy.ttl_ns + NS_PER_MS - 1) / NS_PER_MS;
-	holder_describe_self(&run->claim.owner, id, run->options.command, run->options.message);
+	holder_describe_self(&run->claim.owner, id, run->options.command,
+			     run->options.message);
 	return 0;
 }
 
@@ -130,10 +132,11 @@ static int export_lease(const struct run *run)
 	int err = 0;
 
 	snprintf(ttl, sizeof(ttl), "%lld", (long long)run->claim.ttl_ms);
-	if (asprintf(&ancestors, "%s%s%s", above ? above : "", above && *above ? " " : "",
-		     run->claim.owner.id) < 0)
+	if (asprintf(&ancestors, "%s%s%s", above ? above : "",
+		     above && *above ? " " : "", run->claim.owner.id) < 0)
 		return -ENOMEM;
-	if (setenv("CFLOCK_NAME", run->claim.name, 1) || setenv("CFLOCK_TTL_MS", ttl, 1) ||
+	if (setenv("CFLOCK_NAME", run->claim.name, 1) ||
+	    setenv("CFLOCK_TTL_MS", ttl, 1) ||
 	    setenv("CFLOCK_ID", run->claim.owner.id, 1) ||
 	    setenv("CFLOCK_TOKEN", run->grant.token, 1) ||
 	    setenv(ANCESTORS_VARIABLE, ancestors, 1))
@@ -150,19 +153,23 @@ static int fail_os(const char *doing, int err)
 	return EXIT_OS_ERROR;
 }
 
-static int code_of_failed_acquire(struct run *run, int err, const struct acquire_answer *answer)
+static int code_of_failed_acquire(struct run *run, int err,
+				  const struct acquire_answer *answer)
 {
 	char holder[HOLDER_TEXT_MAX];
 
 	switch (err) {
 	case -EBUSY:
 		log_line(LOG_WARNING, "held by %s",
-			 holder_format(&answer->holder, holder, sizeof(holder)));
+			 holder_format(&answer->holder, holder,
+				       sizeof(holder)));
 		return run->options.conflict_exit_code;
 	case -EDEADLK:
-		log_line(LOG_FATAL, "this lock is held already by a cflock that is waiting for "
-			 "this very command to end (%s): asking again would never return",
-			 holder_format(&answer->holder, holder, sizeof(holder)));
+		log_line(
+			LOG_FATAL,
+			"this lock is held already by a cflock that is waiting for "
+			"this very command to end (%s): asking again would never return",
+			holder_format(&answer->holder, holder, sizeof(holder)));
 		return EXIT_BAD_USAGE;
 	case -EINTR:
 		signals_die_of(answer->signal);
@@ -170,7 +177,8 @@ static int code_of_failed_acquire(struct run *run, int err, const struct acquire
 		log_line(LOG_FATAL, "%s", store_error(run->store));
 		return EXIT_DENIED;
 	default:
-		log_line(LOG_FATAL, "%s; the command was not started", store_error(run->store));
+		log_line(LOG_FATAL, "%s; the command was not started",
+			 store_error(run->store));
 		return EXIT_UNREACHABLE;
 	}
 }
@@ -180,8 +188,8 @@ static int code_of_failed_acquire(struct run *run, int err, const struct acquire
  * `store` is the one that is free to use, NULL when there is none.  A failure
  * is told at `level`.
  */
-static void release(const struct run *run, struct store *store, const struct lease *lease,
-		    enum log_level level)
+static void release(const struct run *run, struct store *store,
+		    const struct lease *lease, enum log_level level)
 {
 	int64_t begun_ns = clock_boot_ns();
 	int64_t limit_ns = lease_left_ns(lease, clock_now());
@@ -193,16 +201,20 @@ static void release(const struct run *run, struct store *store, const struct lea
 		store = store_clone(run->store, -1);
 	while (store && clock_boot_ns() < begun_ns + limit_ns) {
 		char left[DURATION_TEXT_MAX];
-		int result = store_release(store, &run->claim, begun_ns + limit_ns);
+		int result =
+			store_release(store, &run->claim, begun_ns + limit_ns);
 
 		if (result == STORE_DONE)
 			return;
 		if (store_error_is_final(result) ||
 		    clock_boot_ns() + RELEASE_RETRY_NS >= begun_ns + limit_ns) {
-			log_line(level, "cannot release the lock, it ends by itself in %s: %s",
-				 duration_format(lease_left_ns(lease, clock_now()), left,
-						 sizeof(left)),
-				 store_error(store));
+			log_line(
+				level,
+				"cannot release the lock, it ends by itself in %s: %s",
+				duration_format(lease_left_ns(lease,
+							      clock_now()),
+						left, sizeof(left)),
+				store_error(store));
 			return;
 		}
 		poll(NULL, 0, RELEASE_RETRY_NS / NS_PER_MS);
@@ -222,12 +234,16 @@ static int code_of_outcome(const struct outcome *outcome)
 	case OUTCOME_LOST:
 		return EXIT_LEASE_LOST; /* said when the stopping began */
 	case OUTCOME_UNGUARDED:
-		log_line(LOG_FATAL, "the guardian process was killed; the command was stopped");
+		log_line(
+			LOG_FATAL,
+			"the guardian process was killed; the command was stopped");
 		return EXIT_LEASE_LOST;
 	case OUTCOME_NOT_STARTED:
 		if (outcome->status)
 			return fail_os("start the command", -outcome->status);
-		log_line(LOG_FATAL, "the lease was over before the command could be started");
+		log_line(
+			LOG_FATAL,
+			"the lease was over before the command could be started");
 		return EXIT_LEASE_LOST;
 	}
 	return EXIT_BUG;
@@ -272,15 +288,17 @@ static int run_command(struct run *run)
 	let_go_of_pipes();
 
 	supervision.guardian = &guardian;
-	err = renewer_start(&supervision.renewer, run->store, &run->claim, &run->grant, &lease,
-			    &guardian);
+	err = renewer_start(&supervision.renewer, run->store, &run->claim,
+			    &run->grant, &lease, &guardian);
 	if (err) {
 		/* It stops the command when its socket ends, and then itself. */
 		close(guardian.fd);
 		while (waitpid(guardian.pid, NULL, 0) < 0 && errno == EINTR)
 			;
 		release(run, run->store, &lease, LOG_WARNING);
-		return fail_os("start the renewing thread; the command was stopped", err);
+		return fail_os(
+			"start the renewing thread; the command was stopped",
+			err);
 	}
 
 	supervise(&supervision, &outcome);
@@ -312,7 +330,8 @@ static int acquire_and_run(struct run *run)
 
 	run->grant = answer.grant;
 	log_line(LOG_VERBOSE, "granted after %.1f ms, token %s, ttl %lld ms",
-		 (double)clock_elapsed_ns(begun, clock_now()) / (double)NS_PER_MS,
+		 (double)clock_elapsed_ns(begun, clock_now()) /
+			 (double)NS_PER_MS,
 		 run->grant.token, (long long)run->claim.ttl_ms);
 	return run_command(run);
 }
@@ -323,7 +342,8 @@ static int prepare_and_run(struct run *run)
 	const char *why;
 	int err;
 
-	if (lease_policy_init(&run->policy, options->ttl_ns, options->renew_by_percent, &why)) {
+	if (lease_policy_init(&run->policy, options->ttl_ns,
+			      options->renew_by_percent, &why)) {
 		log_line(LOG_FATAL, "the ttl and renew-by do not fit: %s", why);
 		return EXIT_BAD_USAGE;
 	}
@@ -332,9 +352,10 @@ static int prepare_and_run(struct run *run)
 		return fail_os("take over the signals", err);
 	err = tree_open(&run->tree);
 	if (err)
-		return fail_os("find child processes in /proc, which takes a mounted /proc and a "
-			       "kernel with CONFIG_PROC_CHILDREN",
-			       err);
+		return fail_os(
+			"find child processes in /proc, which takes a mounted /proc and a "
+			"kernel with CONFIG_PROC_CHILDREN",
+			err);
 	err = make_claim(run);
 	if (err)
 		return fail_os("get random bytes for an id", err);
@@ -357,9 +378,12 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		break;
 	case OPTIONS_HELP:
-		return fputs(options_usage(), stdout) < 0 || fflush(stdout) ? EXIT_OS_ERROR : 0;
+		return fputs(options_usage(), stdout) < 0 || fflush(stdout)
+			       ? EXIT_OS_ERROR
+			       : 0;
 	case OPTIONS_VERSION:
-		return printf("cflock %s\n", PACKAGE_VERSION) < 0 || fflush(stdout)
+		return printf("cflock %s\n", PACKAGE_VERSION) < 0 ||
+				       fflush(stdout)
 			       ? EXIT_OS_ERROR
 			       : 0;
 	default:
@@ -368,7 +392,8 @@ int main(int argc, char **argv)
 	}
 
 	run.title = argv[0];
-	run.title_size = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
+	run.title_size =
+		(size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
 	/* No core, and no debugger of this user, is to find the password.  It is
 	 * undone by exec, so the command has what it would have had. */
 	if (run.options.server.has_password)

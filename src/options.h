@@ -17,26 +17,26 @@
 #define OPTIONS_ERROR_MAX 512
 
 struct options {
-	const char *name;          /* the lock's, valid by name_is_valid() */
-	char *const *command;      /* NULL-terminated, never empty */
+	const char *name;     /* the lock's, valid by name_is_valid() */
+	char *const *command; /* NULL-terminated, never empty */
 
-	struct url server;         /* credentials of all sources merged in */
+	struct url server; /* credentials of all sources merged in */
 
-	int64_t ttl_ns;            /* default 10 s */
-	int renew_by_percent;      /* default 60 */
-	int64_t wait_ns;           /* -w; -1: without end; 0 with -n, too */
-	bool nonblock;             /* -n */
-	int conflict_exit_code;    /* -E, 0 .. 255; default EXIT_CONFLICT */
-	int stop_signal;           /* default SIGTERM */
-	bool close;                /* -o */
-	bool quiet;                /* -q */
-	bool verbose;              /* -v */
-	char message[MESSAGE_MAX_BYTES + 1];  /* "" when not given */
+	int64_t ttl_ns;         /* default 10 s */
+	int renew_by_percent;   /* default 60 */
+	int64_t wait_ns;        /* -w; -1: without end; 0 with -n, too */
+	bool nonblock;          /* -n */
+	int conflict_exit_code; /* -E, 0 .. 255; default EXIT_CONFLICT */
+	int stop_signal;        /* default SIGTERM */
+	bool close;             /* -o */
+	bool quiet;             /* -q */
+	bool verbose;           /* -v */
+	char message[MESSAGE_MAX_BYTES + 1]; /* "" when not given */
 };
 
 enum options_action {
 	OPTIONS_RUN,
-	OPTIONS_HELP,              /* print options_usage() to stdout, exit 0 */
+	OPTIONS_HELP, /* print options_usage() to stdout, exit 0 */
 	OPTIONS_VERSION,
 };
 

@@ -29,12 +29,12 @@ struct renewer {
 	const struct claim *claim;
 	struct grant grant;
 	struct guardian guardian;
-	int wake_fd;               /* eventfd: something below has changed */
+	int wake_fd; /* eventfd: something below has changed */
 
 	pthread_mutex_t mutex;
 	struct store *store;
 	struct lease lease;
-	int64_t retry_at_ns;       /* CLOCK_BOOTTIME; not before */
+	int64_t retry_at_ns; /* CLOCK_BOOTTIME; not before */
 	bool paused, stopped, busy;
 	char why[STORE_ERROR_MAX];
 };
@@ -51,7 +51,8 @@ static void wake(struct renewer *renewer)
 static void wait_for_wake(struct renewer *renewer, int64_t ns)
 {
 	struct pollfd fd = { .fd = renewer->wake_fd, .events = POLLIN };
-	struct timespec timeout = { .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
+	struct timespec timeout = { .tv_sec = ns / NS_PER_S,
+				    .tv_nsec = ns % NS_PER_S };
 	uint64_t count;
 
 	if (ppoll(&fd, 1, ns < 0 ? NULL : &timeout, NULL) > 0 &&
@@ -89,10 +90,13 @@ static void renew_once(struct renewer *renewer)
 			     sent.boot_ns + limit_ns);
 	now = clock_now();
 	if (result == STORE_DONE)
-		log_line(LOG_VERBOSE, "renewed, %.1f ms after the request was sent",
-			 (double)clock_elapsed_ns(sent, now) / (double)NS_PER_MS);
+		log_line(LOG_VERBOSE,
+			 "renewed, %.1f ms after the request was sent",
+			 (double)clock_elapsed_ns(sent, now) /
+				 (double)NS_PER_MS);
 	else
-		log_line(LOG_VERBOSE, "renewal failed: %s", store_error(renewer->store));
+		log_line(LOG_VERBOSE, "renewal failed: %s",
+			 store_error(renewer->store));
 	pthread_mutex_lock(&renewer->mutex);
 	renewer->busy = false;
 
@@ -112,7 +116,8 @@ static void renew_once(struct renewer *renewer)
 		guardian_lose(&renewer->guardian);
 		return;
 	}
-	renewer->retry_at_ns = clock_boot_ns() + lease->policy.renew_every_ns / RETRY_DIVISOR;
+	renewer->retry_at_ns =
+		clock_boot_ns() + lease->policy.renew_every_ns / RETRY_DIVISOR;
 }
 
 static void *renew_until_stopped(void *argument)
@@ -139,9 +144,9 @@ static void *renew_until_stopped(void *argument)
 	return NULL;
 }
 
-int renewer_start(struct renewer **renewer, struct store *store, const struct claim *claim,
-		  const struct grant *grant, const struct lease *lease,
-		  const struct guardian *guardian)
+int renewer_start(struct renewer **renewer, struct store *store,
+		  const struct claim *claim, const struct grant *grant,
+		  const struct lease *lease, const struct guardian *guardian)
 {
 	struct renewer *r = calloc(1, sizeof(*r));
 	pthread_attr_t attributes;

@@ -19,9 +19,9 @@ struct renewer;
  * live as long as the process.  Each success is told to the guardian; so is a
  * refusal.  Returns 0 or a negative errno.
  */
-int renewer_start(struct renewer **renewer, struct store *store, const struct claim *claim,
-		  const struct grant *grant, const struct lease *lease,
-		  const struct guardian *guardian);
+int renewer_start(struct renewer **renewer, struct store *store,
+		  const struct claim *claim, const struct grant *grant,
+		  const struct lease *lease, const struct guardian *guardian);
 
 /* While it is paused, nothing is renewed: the lease runs out in time. */
 void renewer_pause(struct renewer *renewer, bool paused);

@@ -11,7 +11,8 @@
 #include "exitcodes.h"
 
 /* Raised by a process's own faults: to be seen at once, or not at all. */
-static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS };
+static const int faults[] = { SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
+			      SIGTRAP, SIGABRT, SIGSYS };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -44,7 +45,8 @@ int signals_init(struct signals *signals)
 	signals->handled = blocked;
 	sigdelset(&signals->handled, SIGPIPE);
 	for (number = 1; number <= SIGRTMAX; number++)
-		if (number != SIGCHLD && sigismember(&signals->given_ignored, number) == 1)
+		if (number != SIGCHLD &&
+		    sigismember(&signals->given_ignored, number) == 1)
 			sigdelset(&signals->handled, number);
 
 	fd = signalfd(-1, &signals->handled, SFD_NONBLOCK | SFD_CLOEXEC);

@@ -10,9 +10,9 @@
 #include <stdbool.h>
 
 struct signals {
-	int fd;                    /* signalfd, non-blocking, close-on-exec */
-	sigset_t handled;          /* what fd reads */
-	sigset_t given_mask;       /* as it was when cflock started */
+	int fd;              /* signalfd, non-blocking, close-on-exec */
+	sigset_t handled;    /* what fd reads */
+	sigset_t given_mask; /* as it was when cflock started */
 	sigset_t given_ignored;
 };
 

@@ -24,19 +24,19 @@
 struct store;
 
 struct claim {
-	const char *name;          /* the lock's */
+	const char *name; /* the lock's */
 	int64_t ttl_ms;
-	struct holder owner;       /* owner.id: never used by any other claim */
+	struct holder owner; /* owner.id: never used by any other claim */
 };
 
 struct grant {
-	char token[STORE_TOKEN_MAX];  /* fencing token: a decimal number */
-	struct instant sent;          /* read before the request was sent */
+	char token[STORE_TOKEN_MAX]; /* fencing token: a decimal number */
+	struct instant sent;         /* read before the request was sent */
 };
 
 enum store_result {
-	STORE_DONE,                /* granted, renewed, released */
-	STORE_REFUSED,             /* held by another */
+	STORE_DONE,    /* granted, renewed, released */
+	STORE_REFUSED, /* held by another */
 };
 
 /*
@@ -69,15 +69,17 @@ void store_close(struct store *store);
 void store_set_cancel_fd(struct store *store, int cancel_fd);
 
 /* DONE fills *grant; REFUSED fills *holder. */
-int store_acquire(struct store *store, const struct claim *claim, int64_t deadline_ns,
-		  struct grant *grant, struct holder *holder);
+int store_acquire(struct store *store, const struct claim *claim,
+		  int64_t deadline_ns, struct grant *grant,
+		  struct holder *holder);
 
 /* REFUSED: the lease is not ours any more; store_error() says whose it is. */
-int store_renew(struct store *store, const struct claim *claim, const struct grant *grant,
-		int64_t deadline_ns);
+int store_renew(struct store *store, const struct claim *claim,
+		const struct grant *grant, int64_t deadline_ns);
 
 /* DONE, too, when there was nothing to release. */
-int store_release(struct store *store, const struct claim *claim, int64_t deadline_ns);
+int store_release(struct store *store, const struct claim *claim,
+		  int64_t deadline_ns);
 
 /*
  * Gives up a claim whose acquire may have been granted without our seeing it:
@@ -85,7 +87,8 @@ int store_release(struct store *store, const struct claim *claim, int64_t deadli
  * so that it is carried out even if it can no longer be waited for.  The claim
  * must not be used after.  Does nothing when no acquire is in doubt.
  */
-void store_withdraw(struct store *store, const struct claim *claim, int64_t deadline_ns);
+void store_withdraw(struct store *store, const struct claim *claim,
+		    int64_t deadline_ns);
 
 /* Why the last request failed: one line, without secrets. */
 const char *store_error(const struct store *store);

@@ -22,7 +22,8 @@
  * True for a signal that the terminal sent to the whole foreground group: to a
  * command that is still in it, it would be passed on as a second one.
  */
-static bool is_from_terminal(const struct supervision *s, const struct signalfd_siginfo *info)
+static bool is_from_terminal(const struct supervision *s,
+			     const struct signalfd_siginfo *info)
 {
 	if (!s->on_terminal || info->ssi_code != SI_KERNEL)
 		return false;
@@ -47,11 +48,13 @@ static void keep_guardian_going(const struct supervision *s)
 	int status;
 
 	/* Its death is noticed as the end of its socket, behind its reports. */
-	if (waitpid(s->guardian->pid, &status, WNOHANG | WUNTRACED) > 0 && WIFSTOPPED(status))
+	if (waitpid(s->guardian->pid, &status, WNOHANG | WUNTRACED) > 0 &&
+	    WIFSTOPPED(status))
 		kill(s->guardian->pid, SIGCONT);
 }
 
-static void pass_on(const struct supervision *s, const struct signalfd_siginfo *info,
+static void pass_on(const struct supervision *s,
+		    const struct signalfd_siginfo *info,
 		    struct outcome *outcome)
 {
 	bool from_terminal = is_from_terminal(s, info);
@@ -60,11 +63,13 @@ static void pass_on(const struct supervision *s, const struct signalfd_siginfo *
 	guardian_signal(s->guardian, (int)info->ssi_signo, from_terminal);
 }
 
-static void pass_signals_on(const struct supervision *s, struct outcome *outcome)
+static void pass_signals_on(const struct supervision *s,
+			    struct outcome *outcome)
 {
 	struct signalfd_siginfo info;
 
-	while (read(s->signals->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+	while (read(s->signals->fd, &info, sizeof(info)) ==
+	       (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			keep_guardian_going(s);
 		else
@@ -94,13 +99,17 @@ static bool is_stopped(pid_t pid)
  * long others would have to wait.  After Ctrl-Z cflock stops, too, so that the
  * shell takes the terminal back; unless the command was continued meanwhile.
  */
-static void follow_into_stop(const struct supervision *s, const struct guardian_report *report)
+static void follow_into_stop(const struct supervision *s,
+			     const struct guardian_report *report)
 {
-	bool by_terminal = report->status == SIGTSTP || report->status == SIGTTIN ||
+	bool by_terminal = report->status == SIGTSTP ||
+			   report->status == SIGTTIN ||
 			   report->status == SIGTTOU;
 
 	renewer_pause(s->renewer, true);
-	log_line(LOG_VERBOSE, "the command was stopped (signal %d): no renewals", report->status);
+	log_line(LOG_VERBOSE,
+		 "the command was stopped (signal %d): no renewals",
+		 report->status);
 	if (s->on_terminal && by_terminal && is_stopped(report->command))
 		raise(SIGSTOP);
 }
@@ -110,15 +119,20 @@ static void tell_why_lost(const struct supervision *s)
 	char why[STORE_ERROR_MAX];
 
 	renewer_why(s->renewer, why);
-	log_line(LOG_FATAL, "the lease is lost, the command is being stopped: %s",
-		 *why ? why : "no renewal in time: cflock or the command was stopped, or the "
-		     "machine was too busy");
+	log_line(
+		LOG_FATAL,
+		"the lease is lost, the command is being stopped: %s",
+		*why ? why
+		     : "no renewal in time: cflock or the command was stopped, or the "
+		       "machine was too busy");
 }
 
 static void tell_refused(int count)
 {
-	log_line(LOG_FATAL, "%d processes of the command may not be killed by this user "
-		 "(set-user-id?): they run on, though the lease runs out", count);
+	log_line(LOG_FATAL,
+		 "%d processes of the command may not be killed by this user "
+		 "(set-user-id?): they run on, though the lease runs out",
+		 count);
 }
 
 /*
@@ -168,7 +182,8 @@ static bool read_reports(const struct supervision *s, struct outcome *outcome)
 			outcome->status = report.status;
 			return true;
 		case GUARDIAN_ENDED:
-			outcome->kind = report.lost ? OUTCOME_LOST : OUTCOME_ENDED;
+			outcome->kind =
+				report.lost ? OUTCOME_LOST : OUTCOME_ENDED;
 			outcome->status = report.status;
 			return true;
 		}

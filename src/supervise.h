@@ -17,20 +17,20 @@ struct supervision {
 	struct renewer *renewer;
 	const struct signals *signals;
 	const struct tree *tree;
-	bool on_terminal;          /* command and we share a process group */
+	bool on_terminal; /* command and we share a process group */
 };
 
 enum outcome_kind {
-	OUTCOME_ENDED,             /* by itself; status */
-	OUTCOME_LOST,              /* stopped, as the lease could not be proven */
-	OUTCOME_NOT_STARTED,       /* status: errno, or 0: the lease was over */
-	OUTCOME_UNGUARDED,         /* the guardian died; the command was killed */
+	OUTCOME_ENDED,       /* by itself; status */
+	OUTCOME_LOST,        /* stopped, as the lease could not be proven */
+	OUTCOME_NOT_STARTED, /* status: errno, or 0: the lease was over */
+	OUTCOME_UNGUARDED,   /* the guardian died; the command was killed */
 };
 
 struct outcome {
 	enum outcome_kind kind;
-	int status;                /* a wait status, unless said otherwise */
-	bool interrupted;          /* SIGINT came from the terminal, to us as well */
+	int status;       /* a wait status, unless said otherwise */
+	bool interrupted; /* SIGINT came from the terminal, to us as well */
 };
 
 /* Returns when no process of the command's tree is left, or with the command

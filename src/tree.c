@@ -18,7 +18,7 @@
 
 struct member {
 	pid_t pid;
-	pid_t parent;              /* that it was found under */
+	pid_t parent; /* that it was found under */
 };
 
 /* What does not fit in memory is left out: the next sweep meets it again. */
@@ -32,7 +32,8 @@ static void add_member(struct members *members, pid_t pid, pid_t parent)
 {
 	if (members->count == members->space) {
 		size_t space = members->space ? 2 * members->space : 64;
-		struct member *list = realloc(members->list, space * sizeof(*list));
+		struct member *list =
+			realloc(members->list, space * sizeof(*list));
 
 		if (!list)
 			return;
@@ -82,8 +83,8 @@ static void add_children(struct members *members, pid_t parent)
 	while ((entry = readdir(tasks))) {
 		if (entry->d_name[0] == '.')
 			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", (int)parent,
-			 entry->d_name);
+		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children",
+			 (int)parent, entry->d_name);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0)
 			continue;
@@ -131,7 +132,9 @@ static int open_pidfd(pid_t pid)
 static int signal_by_pidfd(int pidfd, int signal)
 {
 #ifdef SYS_pidfd_send_signal
-	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0 ? -errno : 0;
+	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0
+		       ? -errno
+		       : 0;
 #else
 	(void)pidfd;
 	(void)signal;
@@ -170,8 +173,8 @@ static bool is_stranger(const struct tree *tree, pid_t pid)
  * the one it was found under; and its children count only if it was still
  * there after they were read.  Returns 0 or a negative errno.
  */
-static int signal_member(struct members *members, struct member member, const int *signals,
-			 size_t count)
+static int signal_member(struct members *members, struct member member,
+			 const int *signals, size_t count)
 {
 	size_t before = members->count;
 	int pidfd, err;
@@ -198,8 +201,8 @@ static int signal_member(struct members *members, struct member member, const in
 }
 
 /* Returns how many may not be signalled by this user. */
-static size_t signal_all(const struct tree *tree, const int *signals, size_t count,
-			 int64_t until_ns)
+static size_t signal_all(const struct tree *tree, const int *signals,
+			 size_t count, int64_t until_ns)
 {
 	struct members members = { 0 };
 	size_t refused = 0, i;
@@ -241,7 +244,8 @@ int tree_open(struct tree *tree)
 	return 0;
 }
 
-void tree_signal(const struct tree *tree, const int *signals, size_t count, int64_t until_ns)
+void tree_signal(const struct tree *tree, const int *signals, size_t count,
+		 int64_t until_ns)
 {
 	signal_all(tree, signals, count, until_ns);
 }
@@ -256,7 +260,8 @@ size_t tree_kill(const struct tree *tree, bool deep)
 	for (i = 0; i < children.count; i++) {
 		pid_t pid = children.list[i].pid;
 
-		if (!is_stranger(tree, pid) && kill(pid, SIGKILL) < 0 && errno == EPERM)
+		if (!is_stranger(tree, pid) && kill(pid, SIGKILL) < 0 &&
+		    errno == EPERM)
 			refused++;
 	}
 	free(children.list);

@@ -39,7 +39,8 @@ int tree_open(struct tree *tree);
  * parents before their children; begins no other process after until_ns
  * (CLOCK_BOOTTIME).
  */
-void tree_signal(const struct tree *tree, const int *signals, size_t count, int64_t until_ns);
+void tree_signal(const struct tree *tree, const int *signals, size_t count,
+		 int64_t until_ns);
 
 /*
  * Sends SIGKILL to each child, and, when `deep`, to their descendants.  To be

@@ -21,12 +21,12 @@ struct url {
 	bool is_unix;
 	bool has_user;
 	bool has_password;
-	char user[URL_USER_MAX];          /* "" when not given */
-	char password[URL_PASSWORD_MAX];  /* may be "" and given */
-	char host[URL_HOST_MAX];          /* without brackets; "" when unix */
-	char path[108];                   /* socket path; "" when not unix */
-	int port;                         /* 1 .. 65535; 0 when unix */
-	int db;                           /* 0 .. 1,000,000 */
+	char user[URL_USER_MAX];         /* "" when not given */
+	char password[URL_PASSWORD_MAX]; /* may be "" and given */
+	char host[URL_HOST_MAX];         /* without brackets; "" when unix */
+	char path[108];                  /* socket path; "" when not unix */
+	int port;                        /* 1 .. 65535; 0 when unix */
+	int db;                          /* 0 .. 1,000,000 */
 };
 
 /*

@@ -26,7 +26,8 @@ typedef int element_count;
  * A header that announces a million elements would have hiredis allocate for
  * them before the first has come.
  */
-static void *create_small_array(const redisReadTask *task, element_count elements)
+static void *create_small_array(const redisReadTask *task,
+				element_count elements)
 {
 	const struct conn *conn = task->privdata;
 
@@ -58,18 +59,21 @@ static void set_option(int fd, int level, int name, int value)
 	setsockopt(fd, level, name, &value, sizeof(value));
 }
 
-static int connect_one(const struct address *address, unsigned int user_timeout_ms,
-		       int64_t deadline_ns, int cancel_fd)
+static int connect_one(const struct address *address,
+		       unsigned int user_timeout_ms, int64_t deadline_ns,
+		       int cancel_fd)
 {
 	int fd, err = 0;
 	socklen_t length = sizeof(err);
 
-	fd = socket(address->to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(address->to.any.sa_family,
+		    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	if (address->to.any.sa_family != AF_UNIX) {
 		set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-		set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)user_timeout_ms);
+		set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+			   (int)user_timeout_ms);
 	}
 	if (connect(fd, &address->to.any, address->length) == 0)
 		return fd;
@@ -77,7 +81,8 @@ static int connect_one(const struct address *address, unsigned int user_timeout_
 	err = errno;
 	if (err == EINPROGRESS) {
 		err = -wait_until_ready(fd, POLLOUT, deadline_ns, cancel_fd);
-		if (!err && getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0)
+		if (!err &&
+		    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0)
 			err = errno;
 	}
 	if (!err)
@@ -95,21 +100,23 @@ int conn_open(struct conn *conn, const struct address *addresses, int count,
 		int64_t now_ns = clock_boot_ns();
 		int64_t share_ns = (deadline_ns - now_ns) / (count - i);
 
-		fd = connect_one(&addresses[i], user_timeout_ms, now_ns + share_ns, cancel_fd);
+		fd = connect_one(&addresses[i], user_timeout_ms,
+				 now_ns + share_ns, cancel_fd);
 		if (fd >= 0 || fd == -ECANCELED)
 			break;
 	}
 	return fd < 0 ? fd : conn_adopt(conn, fd);
 }
 
-int conn_send(struct conn *conn, const char *bytes, size_t length, int64_t deadline_ns,
-	      int cancel_fd)
+int conn_send(struct conn *conn, const char *bytes, size_t length,
+	      int64_t deadline_ns, int cancel_fd)
 {
 	while (length > 0) {
 		ssize_t n = send(conn->fd, bytes, length, MSG_NOSIGNAL);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-			int err = wait_until_ready(conn->fd, POLLOUT, deadline_ns, cancel_fd);
+			int err = wait_until_ready(conn->fd, POLLOUT,
+						   deadline_ns, cancel_fd);
 
 			if (err)
 				return err;
@@ -123,7 +130,8 @@ int conn_send(struct conn *conn, const char *bytes, size_t length, int64_t deadl
 	return 0;
 }
 
-int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns, int cancel_fd)
+int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns,
+		 int cancel_fd)
 {
 	char buffer[4096];
 
@@ -142,7 +150,8 @@ int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns, int
 		if (conn->unread > REPLY_MAX_BYTES)
 			return -EPROTO;
 
-		err = wait_until_ready(conn->fd, POLLIN, deadline_ns, cancel_fd);
+		err = wait_until_ready(conn->fd, POLLIN, deadline_ns,
+				       cancel_fd);
 		if (err)
 			return err;
 		n = recv(conn->fd, buffer, sizeof(buffer), 0);
@@ -153,7 +162,8 @@ int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns, int
 		if (n < 0)
 			return -errno;
 		conn->unread += (size_t)n;
-		if (redisReaderFeed(conn->reader, buffer, (size_t)n) != REDIS_OK)
+		if (redisReaderFeed(conn->reader, buffer, (size_t)n) !=
+		    REDIS_OK)
 			return -ENOMEM;
 	}
 }
@@ -173,6 +183,7 @@ void conn_abort(struct conn *conn)
 	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
 
 	if (conn->fd >= 0)
-		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once,
+			   sizeof(at_once));
 	conn_close(conn);
 }

@@ -16,11 +16,11 @@
 
 /* Not to be moved while it is open: the reader points back to it. */
 struct conn {
-	int fd;                    /* -1: closed */
+	int fd; /* -1: closed */
 	redisReader *reader;
 	const redisReplyObjectFunctions *hiredis_functions;
 	redisReplyObjectFunctions functions;
-	size_t unread;             /* bytes taken in since the last reply */
+	size_t unread; /* bytes taken in since the last reply */
 };
 
 /*
@@ -38,15 +38,16 @@ int conn_open(struct conn *conn, const struct address *addresses, int count,
 int conn_adopt(struct conn *conn, int fd);
 
 /* Sends all of it.  0 or a negative errno, after which only close is left. */
-int conn_send(struct conn *conn, const char *bytes, size_t length, int64_t deadline_ns,
-	      int cancel_fd);
+int conn_send(struct conn *conn, const char *bytes, size_t length,
+	      int64_t deadline_ns, int cancel_fd);
 
 /*
  * Receives one reply, to be freed with freeReplyObject().  0; -EPROTO when it
  * is not Redis' protocol or larger than any reply that cflock asks for;
  * -ECONNRESET when the server closed; or another negative errno.
  */
-int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns, int cancel_fd);
+int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns,
+		 int cancel_fd);
 
 /* Closes; what was sent still arrives.  Nothing on a closed connection. */
 void conn_close(struct conn *conn);

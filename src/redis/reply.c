@@ -17,27 +17,38 @@
 static const struct meaning {
 	const char *code;
 	int err;
-	const char *text;          /* what happened, and what to do */
+	const char *text; /* what happened, and what to do */
 } meanings[] = {
-	{ "NOAUTH", -EACCES, "the server wants a password: set CFLOCK_PASSWORD or password-file" },
+	{ "NOAUTH", -EACCES,
+	  "the server wants a password: set CFLOCK_PASSWORD or password-file" },
 	{ "WRONGPASS", -EACCES, "the server refused the user or the password" },
-	{ "NOPASS", -EACCES, "the server knows no password for this user: leave it out" },
-	{ "NOPERM", -EACCES, "the server's ACL does not allow this user what cflock needs" },
-	{ "DENIED", -EACCES, "the server is in protected mode and refuses this client" },
-	{ "WRONGTYPE", -EPROTO, "the lock's key holds something that is not a lock: "
-				"another program uses it; choose another name" },
+	{ "NOPASS", -EACCES,
+	  "the server knows no password for this user: leave it out" },
+	{ "NOPERM", -EACCES,
+	  "the server's ACL does not allow this user what cflock needs" },
+	{ "DENIED", -EACCES,
+	  "the server is in protected mode and refuses this client" },
+	{ "WRONGTYPE", -EPROTO,
+	  "the lock's key holds something that is not a lock: "
+	  "another program uses it; choose another name" },
 	{ "TOKEN", -EPROTO, "the key of the fencing token is out of range" },
 	{ "LOADING", -EAGAIN, "the server is still loading its data" },
 	{ "OOM", -EAGAIN, "the server is out of memory (maxmemory)" },
-	{ "READONLY", -EAGAIN, "the server is a read-only replica: give the address of the master" },
-	{ "MISCONF", -EAGAIN, "the server refuses writes because it cannot save to its disk" },
-	{ "NOREPLICAS", -EAGAIN, "the server refuses writes because it has too few replicas" },
-	{ "MASTERDOWN", -EAGAIN, "the server is a replica and has lost its master" },
+	{ "READONLY", -EAGAIN,
+	  "the server is a read-only replica: give the address of the master" },
+	{ "MISCONF", -EAGAIN,
+	  "the server refuses writes because it cannot save to its disk" },
+	{ "NOREPLICAS", -EAGAIN,
+	  "the server refuses writes because it has too few replicas" },
+	{ "MASTERDOWN", -EAGAIN,
+	  "the server is a replica and has lost its master" },
 	{ "BUSY", -EAGAIN, "the server is busy with another script" },
 	{ "CLUSTERDOWN", -EAGAIN, "the cluster is down" },
 	{ "TRYAGAIN", -EAGAIN, "the cluster is moving the lock's keys" },
-	{ "MOVED", -EPROTO, "the server is part of a cluster, which is not built yet" },
-	{ "ASK", -EPROTO, "the server is part of a cluster, which is not built yet" },
+	{ "MOVED", -EPROTO,
+	  "the server is part of a cluster, which is not built yet" },
+	{ "ASK", -EPROTO,
+	  "the server is part of a cluster, which is not built yet" },
 };
 
 /* Errors without a code of their own, and the one that they amount to. */
@@ -45,10 +56,10 @@ static const struct {
 	const char *phrase;
 	const char *code;
 } phrases[] = {
-	{ "invalid password", "WRONGPASS" },                    /* Redis 5 */
+	{ "invalid password", "WRONGPASS" }, /* Redis 5 */
 	{ "without any password configured", "NOPASS" },
-	{ "The user executing the script can't", "NOPERM" },    /* Redis 7.0 */
-	{ "unauthenticated multibulk length", "NOAUTH" },       /* a long request */
+	{ "The user executing the script can't", "NOPERM" }, /* Redis 7.0 */
+	{ "unauthenticated multibulk length", "NOAUTH" }, /* a long request */
 };
 
 /* Copies the first word of `text` that is in capitals, without a leading '-'. */
@@ -110,22 +121,28 @@ static const struct meaning *meaning_of(const char *text)
 static int unexpected(const redisReply *reply, char *error, size_t size)
 {
 	static const char *const types[] = {
-		[REDIS_REPLY_STRING] = "a string",   [REDIS_REPLY_ARRAY] = "an array",
-		[REDIS_REPLY_INTEGER] = "a number",  [REDIS_REPLY_NIL] = "nothing (nil)",
+		[REDIS_REPLY_STRING] = "a string",
+		[REDIS_REPLY_ARRAY] = "an array",
+		[REDIS_REPLY_INTEGER] = "a number",
+		[REDIS_REPLY_NIL] = "nothing (nil)",
 		[REDIS_REPLY_STATUS] = "a status",
 	};
 	size_t type = (size_t)reply->type;
-	const char *name = type < sizeof(types) / sizeof(types[0]) ? types[type] : NULL;
+	const char *name =
+		type < sizeof(types) / sizeof(types[0]) ? types[type] : NULL;
 
-	snprintf(error, size, "the server's reply is not one that cflock's script gives: it is %s%s",
-		 name ? name : "of an unknown type",
-		 reply->type == REDIS_REPLY_ARRAY ? " of other contents" : "");
+	snprintf(
+		error, size,
+		"the server's reply is not one that cflock's script gives: it is %s%s",
+		name ? name : "of an unknown type",
+		reply->type == REDIS_REPLY_ARRAY ? " of other contents" : "");
 	return -EPROTO;
 }
 
 bool reply_is_noscript(const redisReply *reply)
 {
-	return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0;
+	return reply->type == REDIS_REPLY_ERROR &&
+	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
 int reply_error(const redisReply *reply, char *error, size_t size)
@@ -159,17 +176,19 @@ int reply_handshake(const redisReply *reply, char *error, size_t size)
 	if (reply->type != REDIS_REPLY_ERROR)
 		snprintf(error, size, "%s", whole);
 	else if ((meaning = meaning_of(reply->str)))
-		snprintf(error, size, "%s (%s in answer to AUTH or SELECT)", meaning->text,
-			 meaning->code);
+		snprintf(error, size, "%s (%s in answer to AUTH or SELECT)",
+			 meaning->text, meaning->code);
 	else
-		snprintf(error, size, "the server refused AUTH or SELECT: does it know "
-				      "passwords, and the number of the database?");
+		snprintf(error, size,
+			 "the server refused AUTH or SELECT: does it know "
+			 "passwords, and the number of the database?");
 	return err;
 }
 
 static const char *text_at(const redisReply *reply, size_t i)
 {
-	if (i >= reply->elements || reply->element[i]->type != REDIS_REPLY_STRING)
+	if (i >= reply->elements ||
+	    reply->element[i]->type != REDIS_REPLY_STRING)
 		return NULL;
 	return reply->element[i]->str;
 }
@@ -187,7 +206,8 @@ static bool token_is_valid(const char *token)
 {
 	size_t length = token ? strlen(token) : 0;
 
-	return length > 0 && length < STORE_TOKEN_MAX && strspn(token, "0123456789") == length;
+	return length > 0 && length < STORE_TOKEN_MAX &&
+	       strspn(token, "0123456789") == length;
 }
 
 static void copy_text(char *to, size_t size, const char *from)
@@ -195,7 +215,8 @@ static void copy_text(char *to, size_t size, const char *from)
 	snprintf(to, size, "%s", from ? from : "");
 }
 
-static void fill_holder(const redisReply *reply, long long left_ms, struct holder *holder)
+static void fill_holder(const redisReply *reply, long long left_ms,
+			struct holder *holder)
 {
 	const char *value = text_at(reply, 2), *id = text_at(reply, 3), *since;
 
@@ -203,7 +224,8 @@ static void fill_holder(const redisReply *reply, long long left_ms, struct holde
 	holder->left_ms = left_ms;
 	copy_text(holder->value, sizeof(holder->value), value);
 	/* What is left of the holder before does not describe this one. */
-	if (!id || !*id || strncmp(value, id, strlen(id)) != 0 || value[strlen(id)] != '/')
+	if (!id || !*id || strncmp(value, id, strlen(id)) != 0 ||
+	    value[strlen(id)] != '/')
 		return;
 	copy_text(holder->id, sizeof(holder->id), id);
 	copy_text(holder->host, sizeof(holder->host), text_at(reply, 4));
@@ -215,8 +237,8 @@ static void fill_holder(const redisReply *reply, long long left_ms, struct holde
 	holder->since_ms = since ? strtoll(since, NULL, 10) : 0;
 }
 
-int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX], struct holder *holder,
-		  char *error, size_t size)
+int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
+		  struct holder *holder, char *error, size_t size)
 {
 	long long granted, left_ms;
 
@@ -228,7 +250,8 @@ int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX], struct h
 		copy_text(token, STORE_TOKEN_MAX, text_at(reply, 1));
 		return STORE_DONE;
 	}
-	if (granted == 0 && number_at(reply, 1, &left_ms) && text_at(reply, 2)) {
+	if (granted == 0 && number_at(reply, 1, &left_ms) &&
+	    text_at(reply, 2)) {
 		fill_holder(reply, left_ms, holder);
 		return STORE_REFUSED;
 	}
@@ -249,10 +272,14 @@ int reply_renew(const redisReply *reply, char *error, size_t size)
 	if (renewed == 0 && text_at(reply, 1)) {
 		log_printable(text_at(reply, 1), text, sizeof(text));
 		if (*text)
-			snprintf(error, size, "another holds the lock now (value \"%s\")", text);
+			snprintf(error, size,
+				 "another holds the lock now (value \"%s\")",
+				 text);
 		else
-			snprintf(error, size, "the lock's key is gone: deleted, evicted, or lost "
-					      "in a restart of the server");
+			snprintf(
+				error, size,
+				"the lock's key is gone: deleted, evicted, or lost "
+				"in a restart of the server");
 		return STORE_REFUSED;
 	}
 	return unexpected(reply, error, size);

@@ -31,8 +31,8 @@ int reply_handshake(const redisReply *reply, char *error, size_t size);
  * or a negative errno with its line in `error`.  Outputs are untouched unless
  * the result is the one that they belong to.
  */
-int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX], struct holder *holder,
-		  char *error, size_t size);
+int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
+		  struct holder *holder, char *error, size_t size);
 int reply_renew(const redisReply *reply, char *error, size_t size);
 int reply_release(const redisReply *reply, char *error, size_t size);
 

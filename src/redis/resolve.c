@@ -42,7 +42,8 @@ static int look_up(const char *host, int port, int flags,
 		return -ENOENT;
 	if (err)
 		return -EAGAIN;
-	for (item = list; item && count < RESOLVE_ADDRESSES_MAX; item = item->ai_next) {
+	for (item = list; item && count < RESOLVE_ADDRESSES_MAX;
+	     item = item->ai_next) {
 		if (item->ai_addrlen > sizeof(addresses[0].to))
 			continue;
 		memcpy(&addresses[count].to, item->ai_addr, item->ai_addrlen);
@@ -53,7 +54,8 @@ static int look_up(const char *host, int port, int flags,
 }
 
 /* In the child. */
-static void answer_and_exit(const char *host, int port, int to) __attribute__((noreturn));
+static void answer_and_exit(const char *host, int port, int to)
+	__attribute__((noreturn));
 
 static void answer_and_exit(const char *host, int port, int to)
 {
@@ -70,7 +72,8 @@ static void answer_and_exit(const char *host, int port, int to)
 		answers[i].address = addresses[i];
 	/* Smaller than PIPE_BUF, so it arrives in one piece. */
 	_Static_assert(sizeof(answers) <= 4096, "the answer must fit a pipe");
-	if (write(to, answers, sizeof(answers[0]) * (size_t)(count > 0 ? count : 1)) < 0)
+	if (write(to, answers,
+		  sizeof(answers[0]) * (size_t)(count > 0 ? count : 1)) < 0)
 		_exit(1);
 	_exit(0);
 }

@@ -28,10 +28,10 @@ struct store {
 	struct url url;
 	char address_text[URL_TEXT_MAX];
 	struct address addresses[RESOLVE_ADDRESSES_MAX];
-	int address_count;         /* 0: not looked up yet */
+	int address_count; /* 0: not looked up yet */
 	struct conn conn;
 	int cancel_fd;
-	int unanswered;            /* replies that are still to come */
+	int unanswered; /* replies that are still to come */
 	bool acquire_in_doubt;
 	char error[STORE_ERROR_MAX];
 };
@@ -121,22 +121,24 @@ static int find_addresses(struct store *store, int64_t deadline_ns)
 		return 0;
 	if (store->url.is_unix) {
 		first->to.local.sun_family = AF_UNIX;
-		memcpy(first->to.local.sun_path, store->url.path, sizeof(store->url.path));
+		memcpy(first->to.local.sun_path, store->url.path,
+		       sizeof(store->url.path));
 		first->length = sizeof(first->to.local);
 		store->address_count = 1;
 		return 0;
 	}
-	count = resolve_host(store->url.host, store->url.port, deadline_ns, store->cancel_fd,
-			     store->addresses);
+	count = resolve_host(store->url.host, store->url.port, deadline_ns,
+			     store->cancel_fd, store->addresses);
 	if (count > 0) {
 		store->address_count = count;
 		return 0;
 	}
-	snprintf(store->error, sizeof(store->error), "cannot find the host \"%s\": %s",
-		 store->url.host,
-		 count == -ENOENT      ? "there is no such name"
-		 : count == -ETIMEDOUT ? "the name service did not answer in time"
-				       : "the name service failed");
+	snprintf(store->error, sizeof(store->error),
+		 "cannot find the host \"%s\": %s", store->url.host,
+		 count == -ENOENT ? "there is no such name"
+		 : count == -ETIMEDOUT
+			 ? "the name service did not answer in time"
+			 : "the name service failed");
 	return count;
 }
 
@@ -184,7 +186,8 @@ static bool append_handshake(struct store *store, char **bytes, size_t *length)
 
 /* === calling ============================================================ */
 
-static bool append_call(char **bytes, size_t *length, const struct call *call, bool by_text)
+static bool append_call(char **bytes, size_t *length, const struct call *call,
+			bool by_text)
 {
 	const char *argv[3 + KEYS_MAX + ARGV_MAX];
 	char key_count[16];
@@ -213,8 +216,9 @@ static int send_call(struct store *store, const struct call *call, bool by_text,
 		err = find_addresses(store, deadline_ns);
 		if (err)
 			return err;
-		err = conn_open(&store->conn, store->addresses, store->address_count,
-				user_timeout_ms, deadline_ns, store->cancel_fd);
+		err = conn_open(&store->conn, store->addresses,
+				store->address_count, user_timeout_ms,
+				deadline_ns, store->cancel_fd);
 		if (err)
 			return fail(store, err, "connect to");
 		store->unanswered = 0;
@@ -223,7 +227,8 @@ static int send_call(struct store *store, const struct call *call, bool by_text,
 	}
 	if (!err && append_call(&bytes, &length, call, by_text)) {
 		store->unanswered++;
-		err = conn_send(&store->conn, bytes, length, deadline_ns, store->cancel_fd);
+		err = conn_send(&store->conn, bytes, length, deadline_ns,
+				store->cancel_fd);
 	} else {
 		err = -ENOMEM;
 	}
@@ -239,21 +244,25 @@ static int send_call(struct store *store, const struct call *call, bool by_text,
  * time-out, a cancellation, and a refused handshake, which does not keep every
  * server from carrying out what came in the same packet.
  */
-static int receive_answer(struct store *store, redisReply **answer, int64_t deadline_ns)
+static int receive_answer(struct store *store, redisReply **answer,
+			  int64_t deadline_ns)
 {
 	redisReply *reply = NULL;
 	int err;
 
 	while (store->unanswered > 0) {
-		err = conn_receive(&store->conn, &reply, deadline_ns, store->cancel_fd);
+		err = conn_receive(&store->conn, &reply, deadline_ns,
+				   store->cancel_fd);
 		if (err == -ETIMEDOUT || err == -ECANCELED)
 			return fail(store, err, "get an answer from");
 		if (err)
-			return fail_connection(store, err, "get an answer from");
+			return fail_connection(store, err,
+					       "get an answer from");
 		store->unanswered--;
 		if (!store->unanswered)
 			break;
-		err = reply_handshake(reply, store->error, sizeof(store->error));
+		err = reply_handshake(reply, store->error,
+				      sizeof(store->error));
 		freeReplyObject(reply);
 		if (err)
 			return err;
@@ -263,8 +272,9 @@ static int receive_answer(struct store *store, redisReply **answer, int64_t dead
 }
 
 /* Calls the script.  0 with *answer to be freed, or a negative errno. */
-static int call_script(struct store *store, const struct call *call, int64_t deadline_ns,
-		       unsigned int user_timeout_ms, redisReply **answer)
+static int call_script(struct store *store, const struct call *call,
+		       int64_t deadline_ns, unsigned int user_timeout_ms,
+		       redisReply **answer)
 {
 	int by_text, err = 0;
 
@@ -272,7 +282,8 @@ static int call_script(struct store *store, const struct call *call, int64_t dea
 	if (store->unanswered)
 		conn_abort(&store->conn);
 	for (by_text = 0; by_text <= 1; by_text++) {
-		err = send_call(store, call, by_text, deadline_ns, user_timeout_ms);
+		err = send_call(store, call, by_text, deadline_ns,
+				user_timeout_ms);
 		if (!err)
 			err = receive_answer(store, answer, deadline_ns);
 		if (err || by_text || !reply_is_noscript(*answer))
@@ -284,11 +295,12 @@ static int call_script(struct store *store, const struct call *call, int64_t dea
 
 /* === the requests ======================================================= */
 
-static void add_key(struct call *call, const struct claim *claim, const char *suffix)
+static void add_key(struct call *call, const struct claim *claim,
+		    const char *suffix)
 {
 	/* One hash tag for all keys of a lock; NAME cannot hold a brace. */
-	snprintf(call->keys[call->key_count++], KEY_MAX_BYTES, "cflock:{%s}%s", claim->name,
-		 suffix);
+	snprintf(call->keys[call->key_count++], KEY_MAX_BYTES, "cflock:{%s}%s",
+		 claim->name, suffix);
 }
 
 static void add_argument(struct call *call, const char *argument)
@@ -296,8 +308,9 @@ static void add_argument(struct call *call, const char *argument)
 	call->arguments[call->argument_count++] = argument;
 }
 
-int store_acquire(struct store *store, const struct claim *claim, int64_t deadline_ns,
-		  struct grant *grant, struct holder *holder)
+int store_acquire(struct store *store, const struct claim *claim,
+		  int64_t deadline_ns, struct grant *grant,
+		  struct holder *holder)
 {
 	struct call call = { .script = &script_acquire };
 	char ttl[24], token[STORE_TOKEN_MAX];
@@ -317,12 +330,14 @@ int store_acquire(struct store *store, const struct claim *claim, int64_t deadli
 	add_argument(&call, claim->owner.command);
 	add_argument(&call, claim->owner.message);
 
-	result = call_script(store, &call, deadline_ns, (unsigned int)claim->ttl_ms, &answer);
+	result = call_script(store, &call, deadline_ns,
+			     (unsigned int)claim->ttl_ms, &answer);
 	if (result) {
 		store->acquire_in_doubt |= store->unanswered > 0;
 		return result;
 	}
-	result = reply_acquire(answer, token, holder, store->error, sizeof(store->error));
+	result = reply_acquire(answer, token, holder, store->error,
+			       sizeof(store->error));
 	freeReplyObject(answer);
 	/* An error may come from the middle of the script. */
 	store->acquire_in_doubt = result < 0;
@@ -333,8 +348,8 @@ int store_acquire(struct store *store, const struct claim *claim, int64_t deadli
 	return result;
 }
 
-int store_renew(struct store *store, const struct claim *claim, const struct grant *grant,
-		int64_t deadline_ns)
+int store_renew(struct store *store, const struct claim *claim,
+		const struct grant *grant, int64_t deadline_ns)
 {
 	struct call call = { .script = &script_renew };
 	char value[HOLDER_ID_MAX + STORE_TOKEN_MAX], ttl[24];
@@ -348,7 +363,8 @@ int store_renew(struct store *store, const struct claim *claim, const struct gra
 	add_argument(&call, value);
 	add_argument(&call, ttl);
 
-	result = call_script(store, &call, deadline_ns, (unsigned int)claim->ttl_ms, &answer);
+	result = call_script(store, &call, deadline_ns,
+			     (unsigned int)claim->ttl_ms, &answer);
 	if (result)
 		return result;
 	result = reply_renew(answer, store->error, sizeof(store->error));
@@ -364,14 +380,16 @@ static void fill_release(struct call *call, const struct claim *claim)
 	add_argument(call, claim->owner.id);
 }
 
-int store_release(struct store *store, const struct claim *claim, int64_t deadline_ns)
+int store_release(struct store *store, const struct claim *claim,
+		  int64_t deadline_ns)
 {
 	struct call call = { 0 };
 	redisReply *answer;
 	int result;
 
 	fill_release(&call, claim);
-	result = call_script(store, &call, deadline_ns, (unsigned int)claim->ttl_ms, &answer);
+	result = call_script(store, &call, deadline_ns,
+			     (unsigned int)claim->ttl_ms, &answer);
 	if (result)
 		return result;
 	result = reply_release(answer, store->error, sizeof(store->error));
@@ -381,7 +399,8 @@ int store_release(struct store *store, const struct claim *claim, int64_t deadli
 	return result;
 }
 
-void store_withdraw(struct store *store, const struct claim *claim, int64_t deadline_ns)
+void store_withdraw(struct store *store, const struct claim *claim,
+		    int64_t deadline_ns)
 {
 	struct call call = { 0 };
 	char cause[STORE_ERROR_MAX];
@@ -405,7 +424,8 @@ void store_withdraw(struct store *store, const struct claim *claim, int64_t dead
 	    conn_send(&store->conn, bytes, length, deadline_ns, -1) == 0) {
 		store->unanswered++;
 		while (store->unanswered > 0 &&
-		       conn_receive(&store->conn, &reply, deadline_ns, -1) == 0) {
+		       conn_receive(&store->conn, &reply, deadline_ns, -1) ==
+			       0) {
 			freeReplyObject(reply);
 			store->unanswered--;
 		}

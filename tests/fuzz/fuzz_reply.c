@@ -31,7 +31,8 @@ static void judge(const redisReply *reply)
 	reply_renew(reply, error, sizeof(error));
 	reply_release(reply, error, sizeof(error));
 	result = reply_acquire(reply, token, &holder, error, sizeof(error));
-	if (result == STORE_DONE && (!*token || strspn(token, "0123456789") != strlen(token)))
+	if (result == STORE_DONE &&
+	    (!*token || strspn(token, "0123456789") != strlen(token)))
 		abort();
 	if (result < 0 && !*error)
 		abort();
@@ -45,9 +46,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	redisReply *reply;
 	int ends[2];
 
-	if (size > 60000 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0)
+	if (size > 60000 ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0)
 		return 0;
-	if (write(ends[1], data, size) == (ssize_t)size && conn_adopt(&conn, ends[0]) == 0) {
+	if (write(ends[1], data, size) == (ssize_t)size &&
+	    conn_adopt(&conn, ends[0]) == 0) {
 		close(ends[1]);
 		while (conn_receive(&conn, &reply, clock_boot_ns(), -1) == 0) {
 			judge(reply);

@@ -6,8 +6,11 @@
  *   forker spawn FILE      forks children in sessions of their own that sleep,
  *                          for ever, as many as it may
  *
- * FILE is made once that has begun.  All ignore SIGTERM.  Descriptors are passed on: who holds the other end of a
- * pipe sees when the last of them is dead.  Each ends by itself after LIFE_S.
+ *   forker crowd N FILE    N children in sessions of their own that sleep
+ *
+ * FILE is made once that has begun.  All ignore SIGTERM.  Descriptors are
+ * passed on: who holds the other end of a pipe sees when the last of them is
+ * dead.  Each ends by itself after LIFE_S.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -83,6 +86,19 @@ static void spawn(const char *file)
 	}
 }
 
+static void crowd(int count, const char *file)
+{
+	while (count-- > 0) {
+		if (fork_at_last() == 0) {
+			setsid();
+			sleep(LIFE_S);
+			_exit(0);
+		}
+	}
+	make(file);
+	sleep(LIFE_S);
+}
+
 int main(int argc, char **argv)
 {
 	int i, count;
@@ -105,6 +121,11 @@ int main(int argc, char **argv)
 		spawn(argv[2]);
 		return 0;
 	}
-	fprintf(stderr, "usage: forker churn N FILE | forker spawn FILE\n");
+	if (argc == 4 && !strcmp(argv[1], "crowd")) {
+		crowd(atoi(argv[2]), argv[3]);
+		return 0;
+	}
+	fprintf(stderr,
+		"usage: forker churn|crowd N FILE | forker spawn FILE\n");
 	return 2;
 }

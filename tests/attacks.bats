@@ -1,0 +1,171 @@
+# What attacks on cflock's safety once found; each was a defect.
+
+load helpers
+load helpers/tree
+
+setup_file() {
+	use_redis
+	use_helper forker
+}
+
+teardown_file() {
+	drop_redis
+}
+
+setup() {
+	tree_setup
+}
+
+teardown() {
+	tree_teardown
+}
+
+is_dead() {
+	[ -s "$work/dead" ]
+}
+
+@test "guardian killed, no descriptor to be had: no release before the tree is dead" {
+	start 'setsid sleep 60 & touch "$0/ready"; '"$forever"
+	wait_ready
+	prlimit --pid "$cflock" --nofile=3:3
+	kill -KILL "$guardian"
+	# Whenever the lock is free, the tree is dead.
+	until [ "$(rcli exists "cflock:{$name}")" = 0 ]; do sleep 0.005; done
+	wait_until is_dead
+	freed_ms=$(now_ms)
+	[ "$((dead_ms = $(cat "$work/dead")))" -le "$freed_ms" ]
+	[ -z "$(pgrep -f "sleep 60 $marker")" ]
+	exits_with 79
+}
+
+@test "1000 processes in sessions of their own that ignore SIGTERM: dead in time" {
+	start "\"$forker\" crowd 1000 \"\$0/ready\"" --ttl 2s
+	wait_ready
+	freeze_redis
+	frozen_ms=$(now_ms)
+	wait_dead
+	thaw_redis
+	was_dead_before $((frozen_ms + 2000))
+	exits_with 79
+}
+
+@test "pkill -f of the command's words spares the guardian, which kills the rest" {
+	start 'setsid sleep 60 & touch "$0/ready"; '"$forever"
+	wait_ready
+	[ "$(tr '\0' ' ' <"/proc/$guardian/cmdline" | sed 's/ *$//')" = lease-guardian ]
+	pkill -KILL -f "$marker"
+	wait_dead
+}
+
+@test "a command that outlived its lease is never reported as having ended" {
+	start 'touch "$0/ready"; kill -STOP '"$(redis_pid)"'; sleep 1.8; exit 0' --ttl 1s
+	wait_ready
+	# The guardian is kept from acting between looking for deaths and the clock.
+	strace -qq -p "$guardian" -o /dev/null -e inject=wait4:delay_enter=2500000 \
+		2>/dev/null 3>&- &
+	tracer=$!
+	wait_dead
+	thaw_redis
+	exits_with 79
+	wait "$tracer" || true
+}
+
+@test "a guardian that ends with an order unread has ended well" {
+	for _ in 1 2 3; do
+		renew_tree_watch
+		start 'touch "$0/ready"; sleep 0.4; exit 7' --ttl 500ms
+		wait_ready
+		strace -qq -p "$guardian" -o /dev/null -e inject=wait4:delay_exit=110000 \
+			2>/dev/null 3>&- &
+		tracer=$!
+		strace -qq -f -p "$cflock" -o /dev/null -e inject=poll:delay_exit=20000 \
+			2>/dev/null 3>&- &
+		tracers="$tracer $!"
+		exits_with 7
+		# shellcheck disable=SC2086 # a list
+		wait $tracers || true
+	done
+}
+
+@test "SIGTERM after the command's end reaches what it left behind" {
+	start 'sleep 60 & touch "$0/ready"; exit 3'
+	wait_ready
+	wait_until [ -z "$(pgrep -P "$guardian" -x bash)" ]
+	kill -TERM "$cflock"
+	wait_dead
+	exits_with 3
+	nothing_left "$name"
+}
+
+@test "-v into a pipe that nobody reads does not cost the lease" {
+	mkfifo "$work/log"
+	exec 7<>"$work/log"
+	# As full as it gets.
+	dd if=/dev/zero of="$work/log" bs=4096 count=64 oflag=nonblock 2>/dev/null || true
+	"$CFLOCK" -v --ttl 300ms "$name" bash -c 'sleep 2; exit 4' \
+		</dev/null 2>&7 3>&- && code=0 || code=$?
+	exec 7>&-
+	[ "$code" = 4 ]
+}
+
+@test "a password that the server repeats is not shown" {
+	start_redis "$work/r" --rename-command AUTH ''
+	CFLOCK_PASSWORD=sEcReT run "$CFLOCK" -v -w 1 -S "unix://$work/r/redis.sock" "$name" true
+	stop_redis "$work/r"
+	echo "$output"
+	[ "$status" = 69 ] || [ "$status" = 77 ]
+	[[ $output != *sEcReT* ]]
+	[[ $output == *"refused AUTH"* ]]
+}
+
+@test "a password cannot be read out of the guardian by the command" {
+	# Where another user may go.
+	chmod 755 "$REDIS_DIR"
+	redis-server --port 0 --unixsocket "$REDIS_DIR/r.sock" --unixsocketperm 777 \
+		--save '' --requirepass sEcReT --dir "$REDIS_DIR" --daemonize yes \
+		--pidfile "$REDIS_DIR/r.pid" >/dev/null </dev/null 3>&-
+	wait_until [ -S "$REDIS_DIR/r.sock" ]
+	CFLOCK_PASSWORD=sEcReT setpriv --reuid=65534 --regid=65534 --clear-groups \
+		"$CFLOCK" -S "unix://$REDIS_DIR/r.sock" "$name" \
+		bash -c 'cat "/proc/$PPID/maps"; ls "/proc/$PPID/fd"' \
+		>"$work/read" 2>"$work/err" </dev/null 3>&- && code=0 || code=$?
+	kill -KILL "$(cat "$REDIS_DIR/r.pid")"
+	[ "$code" != 0 ]
+	[ ! -s "$work/read" ]
+	[ "$(grep -c 'Permission denied' "$work/err")" = 2 ]
+}
+
+@test "what others write into Redis cannot steer the terminal" {
+	escape=$(printf '\033]0;gotcha\007')
+	rcli set "cflock:{$name}" "abc/1" px 60000
+	rcli hset "cflock:{$name}:holder" id abc host "h$escape" pid "1$escape" \
+		user "u$escape" command "c$escape" message "m$escape" since 1
+	run "$CFLOCK" -n "$name" true
+	[ "$status" = 1 ]
+	[[ $output == *"host h?]0;gotcha?"* ]]
+	[[ $output != *$'\033'* ]]
+	[[ $output != *$'\007'* ]]
+}
+
+@test "a lock with an absurd expiry is asked for no oftener than others" {
+	rcli set "cflock:{$name}" somebody px 9300000000000
+	rcli config resetstat
+	run "$CFLOCK" -w 1 "$name" true
+	[ "$status" = 1 ]
+	calls=$(rcli info commandstats | sed -n 's/^cmdstat_evalsha:calls=\([0-9]*\).*/\1/p')
+	[ "$calls" -lt 40 ]
+}
+
+@test "nothing can be started: no thread, no process; no lock is left" {
+	# As a user who may have no more processes than he has.
+	chmod 777 "$REDIS_DIR/redis.sock"
+	chmod 755 "$REDIS_DIR"
+	for limit in 1 2 3; do
+		run setpriv --reuid=54321 --regid=54321 --clear-groups \
+			prlimit --nproc="$limit" "$CFLOCK" --ttl 60s "$name" true
+		echo "limit $limit: $status $output"
+		# 1: no guardian. 2: no command, or no thread. 3: one of them.
+		[ "$status" = 71 ] || [ "$status" = 0 ]
+		nothing_left "$name"
+	done
+}
