@@ -72,6 +72,13 @@ frozen_run() {
 	[ "$(cat "$work/seen")" = daemon ]
 }
 
+@test "a child in a session of its own, whose parent stays, sees TERM, too" {
+	frozen_run "trap '' TERM"'
+		setsid bash -c "trap \"echo child >\$0/seen; exit\" TERM; '"$forever"'" "$0" &
+		'"$forever"
+	[ "$(cat "$work/seen")" = child ]
+}
+
 @test "a command that ignores TERM is dead in time" {
 	frozen_run "trap '' TERM; $forever"
 	[ "$dead_ms" -ge $((grant_ms + 750)) ] || fail "killed too early"

@@ -52,6 +52,7 @@ status_is() {
 exits_with() {
 	local code=0
 
+	wait_gone "$cflock"
 	wait "$cflock" || code=$?
 	[ "$code" = "$1" ] || fail "exit code $code, not $1: $(cat "$work/err")"
 }
@@ -109,7 +110,7 @@ signals=(TERM INT HUP QUIT USR1)
 	"$CFLOCK" "$name" true
 	for signal in "${signals[@]}"; do
 		freeze_redis
-		start_watched "$name-$signal" touch "$work/ran"
+		start_watched --ttl 60s "$name-$signal" touch "$work/ran"
 		wait_until is_connecting "$cflock"
 		kill "-$signal" "$cflock"
 		status_is "signal $(kill -l "$signal")"

@@ -31,6 +31,8 @@ static const struct meaning {
 	{ "WRONGTYPE", -EPROTO,
 	  "the lock's key holds something that is not a lock: "
 	  "another program uses it; choose another name" },
+	{ "BADDB", -EPROTO,
+	  "the server has no database of that number: DB index is out of range" },
 	{ "TOKEN", -EPROTO, "the key of the fencing token is out of range" },
 	{ "LOADING", -EAGAIN, "the server is still loading its data" },
 	{ "OOM", -EAGAIN, "the server is out of memory (maxmemory)" },
@@ -58,6 +60,7 @@ static const struct {
 } phrases[] = {
 	{ "invalid password", "WRONGPASS" }, /* Redis 5 */
 	{ "without any password configured", "NOPASS" },
+	{ "DB index is out of range", "BADDB" },
 	{ "The user executing the script can't", "NOPERM" }, /* Redis 7.0 */
 	{ "unauthenticated multibulk length", "NOAUTH" }, /* a long request */
 };

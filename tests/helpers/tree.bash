@@ -61,6 +61,7 @@ wait_dead() {
 exits_with() {
 	local code=0
 
+	wait_gone "$cflock"
 	wait "$cflock" || code=$?
 	[ "$code" = "$1" ] || fail "exit code $code, not $1: $(cat "$work/err")"
 }
