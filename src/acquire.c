@@ -128,9 +128,9 @@ static int after_grant(struct waiting *w, const struct grant *grant,
 {
 	const struct lease_policy *policy = w->request->policy;
 
-	if (clock_elapsed_ns(grant->sent, clock_now()) < policy->renew_by_ns)
+	/* So late that a renewal is due: asked again, the lease begins anew. */
+	if (clock_elapsed_ns(grant->sent, clock_now()) < policy->renew_every_ns)
 		return 0;
-	/* It came too late to be worth anything; asked again, it starts anew. */
 	w->answered_ns = clock_boot_ns();
 	*pause = 0;
 	return ASK_AGAIN;

@@ -23,7 +23,7 @@ struct acquire_answer {
 };
 
 /*
- * Returns 0 with a lease that still stands; -EBUSY when another held it until
+ * Returns 0 with a lease that needs no renewal yet; -EBUSY when another held it until
  * the end of the wait; -EDEADLK when the holder is an ancestor, which waits for
  * us; -EINTR after a signal that should end cflock; or what store_acquire()
  * returned last, with the cause in store_error().  Unless it returns 0, no

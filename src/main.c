@@ -39,6 +39,7 @@
 
 /* A release that is not answered is not waited for longer than this. */
 #define RELEASE_NS (2 * NS_PER_S)
+#define RELEASE_LEAST_NS (100 * NS_PER_MS)
 #define RELEASE_RETRY_NS (50 * NS_PER_MS)
 
 /* Ids of the leases that are held around a command; for nested cflocks. */
@@ -194,9 +195,14 @@ static void release(const struct run *run, struct store *store,
 	int64_t begun_ns = clock_boot_ns();
 	int64_t limit_ns = lease_left_ns(lease, clock_now());
 
-	/* What has run out needs no release. */
+	/*
+	 * What has run out needs no release; but a renewal that is still on its
+	 * way may bring it back to life, so one is always sent behind it.
+	 */
 	if (limit_ns > RELEASE_NS)
 		limit_ns = RELEASE_NS;
+	if (limit_ns < RELEASE_LEAST_NS)
+		limit_ns = RELEASE_LEAST_NS;
 	if (!store)
 		store = store_clone(run->store, -1);
 	while (store && clock_boot_ns() < begun_ns + limit_ns) {

@@ -167,29 +167,30 @@ static bool is_stranger(const struct tree *tree, pid_t pid)
 }
 
 /*
- * Signals `member` and adds its children.  A process that is not our own child
- * may have died since it was listed, and its number may have passed to a
- * stranger.  So it is held by a pidfd first; it counts only if its parent is
- * the one it was found under; and its children count only if it was still
- * there after they were read.  Returns 0 or a negative errno.
+ * Adds the children of `member` and signals it: in this order, as it may end at
+ * once.  A process that is not our own child may have died since it was listed,
+ * and its number may have passed to a stranger.  So it is held by a pidfd
+ * first; it counts only if its parent is the one it was found under, or, now
+ * that that has ended, we; and its children count only if it was still there
+ * after they were read.  Returns 0 or a negative errno.
  */
 static int signal_member(struct members *members, struct member member,
 			 const int *signals, size_t count)
 {
+	pid_t self = getpid(), parent;
 	size_t before = members->count;
-	int pidfd, err;
+	int pidfd, err = -ESRCH;
 
-	if (member.parent == getpid()) {
-		err = send_signals(member.pid, -1, signals, count);
+	if (member.parent == self) {
 		add_children(members, member.pid);
-		return err;
+		return send_signals(member.pid, -1, signals, count);
 	}
 	pidfd = open_pidfd(member.pid);
 	/* Old sandboxes answer EPERM to what they do not know. */
 	if (pidfd < 0 && errno != ENOSYS && errno != EPERM)
 		return -errno;
-	err = -ESRCH;
-	if (parent_of(member.pid) == member.parent) {
+	parent = parent_of(member.pid);
+	if (parent == member.parent || parent == self) {
 		add_children(members, member.pid);
 		err = send_signals(member.pid, pidfd, signals, count);
 	}

@@ -73,9 +73,14 @@ frozen_run() {
 }
 
 @test "a child in a session of its own, whose parent stays, sees TERM, too" {
-	frozen_run "trap '' TERM"'
-		setsid bash -c "trap \"echo child >\$0/seen; exit\" TERM; '"$forever"'" "$0" &
-		'"$forever"
+	frozen_run 'setsid bash -c "trap \"echo child >\$0/seen; exit\" TERM; '"$forever"'" "$0" &
+		trap "" TERM; '"$forever"
+	[ "$(cat "$work/seen")" = child ]
+}
+
+@test "a child whose parent ends at once on TERM sees it, too" {
+	frozen_run 'bash -c "trap \"echo child >\$0/seen; exit\" TERM; '"$forever"'" "$0" &
+		exec sleep 60'
 	[ "$(cat "$work/seen")" = child ]
 }
 
