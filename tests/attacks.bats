@@ -36,7 +36,7 @@ is_dead() {
 	until [ "$(rcli exists "cflock:{$name}")" = 0 ]; do sleep 0.005; done
 	wait_until is_dead
 	freed_ms=$(now_ms)
-	[ "$((dead_ms = $(cat "$work/dead")))" -le "$freed_ms" ]
+	[ "$(cat "$work/dead")" -le "$freed_ms" ]
 	[ -z "$(pgrep -f "sleep 60 $marker")" ]
 	exits_with 79
 }

@@ -126,6 +126,7 @@ is_locked() {
 guardian_of() {
 	local pid
 
+	# shellcheck disable=SC2013 # words are wanted
 	for pid in $(cat /proc/"$1"/task/*/children); do
 		[ "$(cat "/proc/$pid/comm")" = lease-guardian ] || continue
 		echo "$pid"

@@ -253,11 +253,12 @@ static int receive_answer(struct store *store, redisReply **answer,
 	while (store->unanswered > 0) {
 		err = conn_receive(&store->conn, &reply, deadline_ns,
 				   store->cancel_fd);
-		if (err == -ETIMEDOUT || err == -ECANCELED)
-			return fail(store, err, "get an answer from");
-		if (err)
-			return fail_connection(store, err,
-					       "get an answer from");
+		if (err) {
+			if (err != -ETIMEDOUT && err != -ECANCELED)
+				conn_abort(&store->conn);
+			fail(store, err, "get an answer from");
+			return err;
+		}
 		store->unanswered--;
 		if (!store->unanswered)
 			break;

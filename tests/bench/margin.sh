@@ -62,7 +62,7 @@ for ((i = 0; i < runs; i++)); do
 	margins+=($(((token + ttl_ms * 1000 - now_us) / 1000)))
 done
 
-sorted=($(printf '%s\n' "${margins[@]}" | sort -n))
+mapfile -t sorted < <(printf '%s\n' "${margins[@]}" | sort -n)
 echo "lease left at the last death, ttl $ttl_ms ms, $runs runs, $busy busy loops:" \
 	"least ${sorted[0]} ms, median ${sorted[$((runs / 2))]} ms," \
 	"most ${sorted[$((runs - 1))]} ms"

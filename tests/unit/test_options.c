@@ -262,7 +262,10 @@ static void test_usage(void)
 	for (i = 0; i < sizeof(hidden) / sizeof(*hidden); i++)
 		ok(!strstr(usage, hidden[i]), "usage: no %s", hidden[i]);
 	for (start = usage; (end = strchr(start, '\n')); start = end + 1) {
-		if (end - start > 80)
+		const char *path = strstr(start, "/cflock.conf");
+
+		/* How long that is, whoever configured us knows. */
+		if (end - start > 80 && !(path && path < end))
 			break;
 	}
 	is_str(start, "", "usage: 80 columns, and a newline at the end");
