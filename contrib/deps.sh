@@ -36,10 +36,9 @@ ps               procps           procps-ng             procps-ng          -
 ip               iproute2         iproute               iproute2           -
 nft              nftables         nftables              nftables           -
 python3          python3          python3               python3            python3
+openssl          openssl          openssl               openssl            openssl
 script           util-linux       util-linux            util-linux-misc    -
 flock            util-linux       util-linux            flock              -
-stress-ng        stress-ng        stress-ng             stress-ng          stress-ng
-socat            socat            socat                 socat              socat
 '
 
 has_fuzzer() {
