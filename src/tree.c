@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -253,6 +254,11 @@ void tree_signal(const struct tree *tree, const int *signals, size_t count,
 
 size_t tree_kill(const struct tree *tree, bool deep)
 {
+	/*
+	 * What is killed runs no code of its own any more, but needs the
+	 * processor to die: on a busy machine it would wait for its turn.
+	 */
+	static const struct sched_param at_once = { .sched_priority = 1 };
 	static const int sigkill = SIGKILL;
 	struct members children = { 0 };
 	size_t refused = 0, i;
@@ -261,8 +267,11 @@ size_t tree_kill(const struct tree *tree, bool deep)
 	for (i = 0; i < children.count; i++) {
 		pid_t pid = children.list[i].pid;
 
-		if (!is_stranger(tree, pid) && kill(pid, SIGKILL) < 0 &&
-		    errno == EPERM)
+		if (is_stranger(tree, pid))
+			continue;
+		if (kill(pid, SIGKILL) == 0)
+			sched_setscheduler(pid, SCHED_FIFO, &at_once);
+		else if (errno == EPERM)
 			refused++;
 	}
 	free(children.list);

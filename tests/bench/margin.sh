@@ -28,6 +28,9 @@ until redis-cli -s "$dir/redis.sock" ping >/dev/null 2>&1; do sleep 0.01; done
 redis=$(cat "$dir/pid")
 export CFLOCK_SERVER=unix://$dir/redis.sock CFLOCK_CONFIG=/dev/null
 
+# So that the loops do not keep us from looking at the clock; for us alone.
+chrt -R -f -p 2 $$ 2>/dev/null || true
+
 for ((i = 0; i < busy; i++)); do
 	(while :; do :; done) &
 	hogs+=($!)
