@@ -4,6 +4,7 @@
 
 bats_require_minimum_version 1.5.0
 load helpers
+load helpers/stamps
 
 setup_file() {
 	use_redis --dbfilename not-a-file.rdb
@@ -15,33 +16,15 @@ teardown_file() {
 }
 
 setup() {
-	name=$(lock_name)
-	key="cflock:{$name}"
-	work=$(mktemp -d "$REDIS_DIR/work.XXXXXX")
-	export name key work REDIS_SOCKET=$REDIS_DIR/redis.sock
-	pids=()
-	# Known to the server, so that the Nth reply is what a test means by it.
-	for script in acquire renew release; do
-		rcli -x script load <"${top_srcdir:-$BATS_TEST_DIRNAME/..}/src/redis/$script.lua"
-	done
+	stamp_setup
 }
 
 teardown() {
-	local pid
-
 	thaw_redis
-	for pid in "${pids[@]}"; do
-		kill -KILL "$pid" 2>/dev/null || true
-	done
+	stamp_teardown
 	stop_redis "$work/r"
 	rcli config set maxmemory 0 save ''
 	rcli replicaof no one
-}
-
-# The command was not run, and nobody holds the lock.
-not_run() {
-	[ ! -e "$work/ran" ] || fail "the command was run"
-	nothing_left "$name"
 }
 
 # As user USER, who has all rights but those that RULES take away.
@@ -51,41 +34,6 @@ as_user() {
 	shift
 	rcli acl setuser "$user" reset on '>pw' '~*' '&*' +@all "$@"
 	CFLOCK_SERVER=unix://$user:pw@$REDIS_SOCKET
-}
-
-# In the background, a command that writes the time, in us, until it is stopped.
-# With -v, as the cause of the last failed renewal need not be the first's.
-stamping() {
-	in_background "$CFLOCK" -v -t 1s "$name" bash -c '
-		while :; do echo "${EPOCHREALTIME/[.,]/}" >>"$work/stamps"; sleep 0.01; done' \
-		2>"$work/stderr"
-	pids+=("$background")
-	wait_until test -s "$work/stamps"
-}
-
-# lost_in_time EXPIRY_MS TEXT...: 79, the last stamp before the lease's expiry,
-# and each TEXT in the message.
-lost_in_time() {
-	local expiry_ms=$1 code=0 last_us
-
-	shift
-	wait "$background" || code=$?
-	stderr=$(cat "$work/stderr")
-	[ "$code" = 79 ] || fail "exit code $code, not 79; stderr: $stderr"
-	last_us=$(tail -n 1 "$work/stamps")
-	[ "$last_us" -lt "$((expiry_ms * 1000))" ] ||
-		fail "the command ran $((last_us / 1000 - expiry_ms)) ms after the end of the lease"
-	says "the lease is lost" "$@"
-}
-
-# When the lease ends that nobody renews any more, or a little before.
-expiry_ms() {
-	local now left
-
-	now=$(now_ms)
-	left=$(rcli pttl "$key")
-	[ "$left" -gt 0 ] || fail "the lease is over already: $left"
-	echo $((now + left))
 }
 
 @test "NOAUTH: 77" {

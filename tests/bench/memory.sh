@@ -9,33 +9,8 @@ set -eu
 CFLOCK=${CFLOCK:-./cflock}
 limit_kib=4096
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/cflock-bench.XXXXXX")
-started=''
-clean_up() {
-	for process in $started; do
-		kill "$process" 2>/dev/null || :
-		wait "$process" 2>/dev/null || :
-	done
-	rm -rf "$dir"
-}
-trap clean_up EXIT
-trap 'exit 1' HUP INT TERM
-
-redis-server --port 0 --unixsocket "$dir/redis.sock" --dir "$dir" --save '' \
-	--appendonly no >"$dir/redis.log" 2>&1 &
-redis=$!
-started=$redis
-export CFLOCK_SERVER="unix://$dir/redis.sock" CFLOCK_CONFIG=
-
-wait_for() {
-	tries=300
-	until "$@" >/dev/null 2>&1; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || { echo "waited too long for: $*" >&2; exit 1; }
-		sleep 0.1
-	done
-}
-wait_for redis-cli -s "$dir/redis.sock" ping
+# shellcheck source=tests/bench/server.inc
+. "${0%/*}/server.inc"
 
 "$CFLOCK" --ttl 2s bench sh -c 'echo >"$0"; exec sleep 60' "$dir/runs" &
 cflock=$!
