@@ -40,7 +40,7 @@
 /* A release that is not answered is not waited for longer than this. */
 #define RELEASE_NS (2 * NS_PER_S)
 #define RELEASE_LEAST_NS (100 * NS_PER_MS)
-#define RELEASE_RETRY_NS (50 * NS_PER_MS)
+#define RELEASE_RETRY_MS 50
 
 /* Ids of the leases that are held around a command; for nested cflocks. */
 #define ANCESTORS_VARIABLE "CFLOCK_ANCESTORS"
@@ -192,8 +192,9 @@ static int code_of_failed_acquire(struct run *run, int err,
 static void release(const struct run *run, struct store *store,
 		    const struct lease *lease, enum log_level level)
 {
-	int64_t begun_ns = clock_boot_ns();
-	int64_t limit_ns = lease_left_ns(lease, clock_now());
+	int64_t limit_ns = lease_left_ns(lease, clock_now()), deadline_ns;
+	char left[DURATION_TEXT_MAX];
+	int result;
 
 	/*
 	 * What has run out needs no release; but a renewal that is still on its
@@ -203,28 +204,23 @@ static void release(const struct run *run, struct store *store,
 		limit_ns = RELEASE_NS;
 	if (limit_ns < RELEASE_LEAST_NS)
 		limit_ns = RELEASE_LEAST_NS;
+	deadline_ns = clock_boot_ns() + limit_ns;
 	if (!store)
 		store = store_clone(run->store, -1);
-	while (store && clock_boot_ns() < begun_ns + limit_ns) {
-		char left[DURATION_TEXT_MAX];
-		int result =
-			store_release(store, &run->claim, begun_ns + limit_ns);
-
+	if (!store)
+		return;
+	do {
+		result = store_release(store, &run->claim, deadline_ns);
 		if (result == STORE_DONE)
 			return;
-		if (store_error_is_final(result) ||
-		    clock_boot_ns() + RELEASE_RETRY_NS >= begun_ns + limit_ns) {
-			log_line(
-				level,
-				"cannot release the lock, it ends by itself in %s: %s",
-				duration_format(lease_left_ns(lease,
-							      clock_now()),
-						left, sizeof(left)),
-				store_error(store));
-			return;
-		}
-		poll(NULL, 0, RELEASE_RETRY_NS / NS_PER_MS);
-	}
+		if (store_error_is_final(result))
+			break;
+		poll(NULL, 0, RELEASE_RETRY_MS);
+	} while (clock_boot_ns() < deadline_ns);
+
+	duration_format(lease_left_ns(lease, clock_now()), left, sizeof(left));
+	log_line(level, "cannot release the lock, it ends by itself in %s: %s",
+		 left, store_error(store));
 }
 
 static int code_of_outcome(const struct outcome *outcome)
@@ -369,6 +365,13 @@ static int prepare_and_run(struct run *run)
 	return acquire_and_run(run);
 }
 
+static int print(const char *text)
+{
+	if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
+		return fail_os("write to standard output", -errno);
+	return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
 	static struct run run;
@@ -384,14 +387,9 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		break;
 	case OPTIONS_HELP:
-		return fputs(options_usage(), stdout) < 0 || fflush(stdout)
-			       ? EXIT_OS_ERROR
-			       : 0;
+		return print(options_usage());
 	case OPTIONS_VERSION:
-		return printf("cflock %s\n", PACKAGE_VERSION) < 0 ||
-				       fflush(stdout)
-			       ? EXIT_OS_ERROR
-			       : 0;
+		return print("cflock " PACKAGE_VERSION "\n");
 	default:
 		log_line(LOG_FATAL, "%s", error);
 		return action == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
@@ -400,8 +398,10 @@ int main(int argc, char **argv)
 	run.title = argv[0];
 	run.title_size =
 		(size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
-	/* No core, and no debugger of this user, is to find the password.  It is
-	 * undone by exec, so the command has what it would have had. */
+	/*
+	 * No core, and no debugger of this user, is to find the password.  exec
+	 * undoes it, so the command has what it would have had.
+	 */
 	if (run.options.server.has_password)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	log_setup(run.options.quiet     ? LOG_FATAL

@@ -2,10 +2,7 @@
 
 #include "supervise.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -17,6 +14,7 @@
  * what is left may not be killed. */
 #define SWEEP_EVERY_MS 1
 #define SWEEP_REFUSED_MS 100
+#define SWEEP_DEEP_EVERY 8
 
 /*
  * True for a signal that the terminal sent to the whole foreground group: to a
@@ -79,19 +77,10 @@ static void pass_signals_on(const struct supervision *s,
 
 static bool is_stopped(pid_t pid)
 {
-	char path[32], stat[512], *after_name;
-	FILE *file;
-	size_t n;
+	pid_t parent;
+	char state;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	n = fread(stat, 1, sizeof(stat) - 1, file);
-	fclose(file);
-	stat[n] = '\0';
-	after_name = strrchr(stat, ')');
-	return after_name && strncmp(after_name, ") T", 3) == 0;
+	return tree_look_up(pid, &state, &parent) && state == 'T';
 }
 
 /*
@@ -116,15 +105,15 @@ static void follow_into_stop(const struct supervision *s,
 
 static void tell_why_lost(const struct supervision *s)
 {
+	static const char no_error[] =
+		"no renewal in time: cflock or the command was stopped, or the "
+		"machine was too busy";
 	char why[STORE_ERROR_MAX];
 
 	renewer_why(s->renewer, why);
-	log_line(
-		LOG_FATAL,
-		"the lease is lost, the command is being stopped: %s",
-		*why ? why
-		     : "no renewal in time: cflock or the command was stopped, or the "
-		       "machine was too busy");
+	log_line(LOG_FATAL,
+		 "the lease is lost, the command is being stopped: %s",
+		 *why ? why : no_error);
 }
 
 static void tell_refused(int count)
@@ -143,17 +132,18 @@ static void kill_orphans(const struct supervision *s)
 {
 	unsigned int sweeps = 0;
 	size_t refused = 0;
+	bool told = false;
 
 	while (!tree_is_empty(s->tree)) {
-		if (!refused)
-			poll(NULL, 0, sweeps ? SWEEP_EVERY_MS : 0);
-		else
-			poll(NULL, 0, SWEEP_REFUSED_MS);
+		if (sweeps)
+			poll(NULL, 0,
+			     refused ? SWEEP_REFUSED_MS : SWEEP_EVERY_MS);
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			;
-		refused = tree_kill(s->tree, sweeps++ % 8 == 0);
-		if (refused && sweeps == 1)
+		refused = tree_kill(s->tree, sweeps++ % SWEEP_DEEP_EVERY == 0);
+		if (refused && !told)
 			tell_refused((int)refused);
+		told |= refused > 0;
 	}
 }
 

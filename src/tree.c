@@ -95,27 +95,28 @@ static void add_children(struct members *members, pid_t parent)
 	closedir(tasks);
 }
 
-/* The parent of `pid` by /proc/PID/stat; 0 when it is gone. */
-static pid_t parent_of(pid_t pid)
+bool tree_look_up(pid_t pid, char *state, pid_t *parent)
 {
 	char path[32], stat[512], *after_name;
-	int fd, parent = 0;
+	int fd, number;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return 0;
+		return false;
 	n = read(fd, stat, sizeof(stat) - 1);
 	close(fd);
 	if (n <= 0)
-		return 0;
+		return false;
 	stat[n] = '\0';
 	/* The name stands in brackets and may hold anything, brackets, too. */
 	after_name = strrchr(stat, ')');
-	if (!after_name || sscanf(after_name + 1, " %*c %d", &parent) != 1)
-		return 0;
-	return parent;
+	if (!after_name ||
+	    sscanf(after_name + 1, " %c %d", state, &number) != 2)
+		return false;
+	*parent = number;
+	return true;
 }
 
 static int open_pidfd(pid_t pid)
@@ -181,6 +182,7 @@ static int signal_member(struct members *members, struct member member,
 	pid_t self = getpid(), parent;
 	size_t before = members->count;
 	int pidfd, err = -ESRCH;
+	char state;
 
 	if (member.parent == self) {
 		add_children(members, member.pid);
@@ -190,8 +192,8 @@ static int signal_member(struct members *members, struct member member,
 	/* Old sandboxes answer EPERM to what they do not know. */
 	if (pidfd < 0 && errno != ENOSYS && errno != EPERM)
 		return -errno;
-	parent = parent_of(member.pid);
-	if (parent == member.parent || parent == self) {
+	if (tree_look_up(member.pid, &state, &parent) &&
+	    (parent == member.parent || parent == self)) {
 		add_children(members, member.pid);
 		err = send_signals(member.pid, pidfd, signals, count);
 	}

@@ -34,6 +34,9 @@ struct tree {
  */
 int tree_open(struct tree *tree);
 
+/* State (a letter as in ps) and parent of any process; false: it is gone. */
+bool tree_look_up(pid_t pid, char *state, pid_t *parent);
+
 /*
  * Sends the `count` signals, in their order, once to each process of the tree,
  * parents before their children; begins no other process after until_ns

@@ -354,3 +354,14 @@ bad_value() {
 	expect 0 "$CFLOCK" "$name" sh -c 'echo "$0"' second
 	[ "$output" = second ]
 }
+
+@test "--help and the manual name the same options" {
+	"$CFLOCK" --help | grep -oE -e '--[a-z][a-z-]+' | sort -u >"$BATS_TEST_TMPDIR/help"
+	# In mdoc: .It Fl n , Fl Fl nonblock , Fl Fl nb
+	sed -n '/^\.Sh OPTIONS/,/^\.Sh TIMELINE/p' \
+		"${top_srcdir:-$BATS_TEST_DIRNAME/..}/man/cflock.1" |
+		sed -n 's/^\.It //p' | grep -oE 'Fl Fl [a-z-]+' |
+		sed 's/Fl Fl /--/' | sort -u >"$BATS_TEST_TMPDIR/manual"
+	diff "$BATS_TEST_TMPDIR/help" "$BATS_TEST_TMPDIR/manual"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/help")" -ge 15 ]
+}
