@@ -62,6 +62,7 @@ static const struct {
 	{ "without any password configured", "NOPASS" },
 	{ "DB index is out of range", "BADDB" },
 	{ "The user executing the script can't", "NOPERM" }, /* Redis 7.0 */
+	{ "ACL failure in script", "NOPERM" },               /* Redis 8 */
 	{ "unauthenticated multibulk length", "NOAUTH" }, /* a long request */
 };
 
