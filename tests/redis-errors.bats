@@ -80,7 +80,7 @@ as_user() {
 	for right in get set hset pexpire time; do
 		as_user "no-$right" "-$right"
 		expect 77 "$CFLOCK" "$name" touch "$work/ran"
-		says "ACL" "can't run this command"
+		says "ACL does not allow this user what cflock needs"
 		not_run
 	done
 }
