@@ -2,8 +2,6 @@
 
 #include "clock.h"
 
-#include <time.h>
-
 static int64_t read_ns(clockid_t clock)
 {
 	struct timespec ts;
@@ -34,6 +32,17 @@ int64_t clock_elapsed_ns(struct instant since, struct instant now)
 int64_t clock_boot_ns(void)
 {
 	return read_ns(CLOCK_BOOTTIME);
+}
+
+struct timespec clock_timespec(int64_t ns)
+{
+	struct timespec ts = { .tv_sec = 0 };
+
+	if (ns > 0) {
+		ts.tv_sec = ns / NS_PER_S;
+		ts.tv_nsec = ns % NS_PER_S;
+	}
+	return ts;
 }
 
 int64_t clock_wall_ms(void)

@@ -8,6 +8,7 @@
 #define CFLOCK_CLOCK_H
 
 #include <stdint.h>
+#include <time.h>
 
 #include "duration.h"
 
@@ -26,6 +27,9 @@ int64_t clock_elapsed_ns(struct instant since, struct instant now);
  * by ("deadline_ns" everywhere).  They bound a wait; no lease depends on them.
  */
 int64_t clock_boot_ns(void);
+
+/* `ns` as the kernel takes it; nought when it is negative. */
+struct timespec clock_timespec(int64_t ns);
 
 /* Unix time in ms, for showing to people only. */
 int64_t clock_wall_ms(void);

@@ -1,9 +1,9 @@
 /*
  * The guardian process.  Single-threaded; after the start it holds four
  * descriptors: the socket to cflock, a signalfd for SIGCHLD, a timer, and the
- * kernel's list of its children.  All
- * other signals stay blocked and pending: nothing but SIGKILL and SIGSTOP can
- * keep it from its work.  Its parent watches for both.
+ * kernel's list of its children.  All other signals stay blocked and pending:
+ * nothing but SIGKILL and SIGSTOP can keep it from its work.  Its parent
+ * watches for both.
  *
  * Order in the loop: orders before the clock, so that a renewal that arrived
  * in time counts even when the guardian woke late; deaths before the clock, so
@@ -27,7 +27,6 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "exitcodes.h"
@@ -144,7 +143,6 @@ static void run_command(const struct guardian_job *job, pid_t parent)
 		_exit(EXIT_OS_ERROR);
 	signals_restore(job->signals);
 
-	environ = (char **)job->environment;
 	execvp(job->command[0], job->command);
 	err = errno;
 	log_line(LOG_FATAL, "cannot run %s: %s", job->command[0],
@@ -222,12 +220,8 @@ static void arm_timer(const struct guard *g, struct instant now)
 	int64_t ns = lease_until_next_phase_ns(&g->lease, now);
 	struct itimerspec timer = { 0 };
 
-	if (ns == 0)
-		ns = 1; /* nought would disarm it */
-	if (ns > 0) {
-		timer.it_value.tv_sec = ns / NS_PER_S;
-		timer.it_value.tv_nsec = ns % NS_PER_S;
-	}
+	/* Nought disarms it: right for -1, but not for what is due now. */
+	timer.it_value = clock_timespec(ns == 0 ? 1 : ns);
 	timerfd_settime(g->timer, 0, &timer, NULL);
 }
 
@@ -356,14 +350,10 @@ static void wait_for_events(struct guard *g, bool killing)
 		{ .fd = g->deaths, .events = POLLIN },
 		{ .fd = g->timer, .events = POLLIN },
 	};
-	int64_t ns = g->next_sweep_ns - clock_boot_ns();
-	struct timespec timeout = { .tv_sec = 0 };
+	struct timespec timeout =
+		clock_timespec(g->next_sweep_ns - clock_boot_ns());
 	uint64_t expirations;
 
-	if (ns > 0) {
-		timeout.tv_sec = ns / NS_PER_S;
-		timeout.tv_nsec = ns % NS_PER_S;
-	}
 	ppoll(fds, 3, killing ? &timeout : NULL, NULL);
 	if (read(g->timer, &expirations, sizeof(expirations)) > 0)
 		arm_timer(g, clock_now());

@@ -24,7 +24,6 @@
 
 struct guardian_job {
 	char *const *command; /* NULL-terminated */
-	char *const *environment;
 	struct lease lease;
 	const struct signals *signals;
 	int stop_signal;

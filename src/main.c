@@ -280,7 +280,6 @@ static int run_command(struct run *run)
 	lease_grant(&job.lease, &run->policy, run->grant.sent);
 	lease = job.lease;
 	err = export_lease(run);
-	job.environment = environ;
 	if (!err)
 		err = guardian_start(&guardian, &job);
 	if (err) {

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stddef.h>
-#include <time.h>
 
 #include "clock.h"
 
@@ -17,14 +16,10 @@ int wait_until_ready(int fd, short events, int64_t deadline_ns, int cancel_fd)
 	};
 
 	for (;;) {
-		int64_t left_ns = deadline_ns - clock_boot_ns();
-		struct timespec timeout;
+		struct timespec timeout =
+			clock_timespec(deadline_ns - clock_boot_ns());
 		int n;
 
-		if (left_ns < 0)
-			left_ns = 0;
-		timeout.tv_sec = left_ns / NS_PER_S;
-		timeout.tv_nsec = left_ns % NS_PER_S;
 		n = ppoll(fds, 2, &timeout, NULL);
 		if (n < 0 && errno != EINTR)
 			return -errno;

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -51,8 +50,7 @@ static void wake(struct renewer *renewer)
 static void wait_for_wake(struct renewer *renewer, int64_t ns)
 {
 	struct pollfd fd = { .fd = renewer->wake_fd, .events = POLLIN };
-	struct timespec timeout = { .tv_sec = ns / NS_PER_S,
-				    .tv_nsec = ns % NS_PER_S };
+	struct timespec timeout = clock_timespec(ns);
 	uint64_t count;
 
 	if (ppoll(&fd, 1, ns < 0 ? NULL : &timeout, NULL) > 0 &&
@@ -132,7 +130,7 @@ static void *renew_until_stopped(void *argument)
 		if (lease_phase(&renewer->lease, clock_now()) != LEASE_HELD)
 			break;
 		wait_ns = until_due_ns(renewer);
-		if (wait_ns == 0 || (wait_ns < 0 && !renewer->paused)) {
+		if (wait_ns == 0) {
 			renew_once(renewer);
 			continue;
 		}

@@ -13,19 +13,11 @@ teardown_file() {
 }
 
 setup() {
-	name=$(lock_name)
-	key="cflock:{$name}"
-	work=$(mktemp -d "$REDIS_DIR/work.XXXXXX")
-	export name key work REDIS_SOCKET=$REDIS_DIR/redis.sock
-	pids=()
+	test_setup
 }
 
 teardown() {
-	local pid
-
-	for pid in "${pids[@]}"; do
-		kill -KILL "$pid" 2>/dev/null || true
-	done
+	test_teardown
 }
 
 # hold [OPTION]...: takes the lock in the background until $work/go exists.

@@ -143,6 +143,29 @@ in_background() {
 	background=$!
 }
 
+# For setup() and teardown(): $name and $key of a lock, a folder $work, and the
+# list $pids of what is to be killed in the end.
+test_setup() {
+	name=$(lock_name)
+	key="cflock:{$name}"
+	work=$(mktemp -d "$REDIS_DIR/work.XXXXXX")
+	export name key work REDIS_SOCKET=$REDIS_DIR/redis.sock
+	pids=()
+}
+
+test_teardown() {
+	local pid
+
+	for pid in "${pids[@]}"; do
+		kill -KILL "$pid" 2>/dev/null || true
+	done
+}
+
+# The state of process $1 by its letter in /proc: S asleep, T stopped.
+state_of() {
+	sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status"
+}
+
 # use_helper NAME: in setup_file.  The path of the C program tests/helpers/NAME
 # in a variable of that name; built here, where `make check` has not.
 use_helper() {

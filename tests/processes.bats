@@ -21,10 +21,6 @@ teardown() {
 	tree_teardown
 }
 
-state_of() {
-	sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status"
-}
-
 is_stopped() {
 	[ "$(state_of "$1")" = T ]
 }

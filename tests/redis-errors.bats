@@ -21,7 +21,7 @@ setup() {
 
 teardown() {
 	thaw_redis
-	stamp_teardown
+	test_teardown
 	stop_redis "$work/r"
 	rcli config set maxmemory 0 save ''
 	rcli replicaof no one

@@ -20,7 +20,7 @@ setup() {
 }
 
 teardown() {
-	stamp_teardown
+	test_teardown
 }
 
 # In front of the server, for all tests of the file.

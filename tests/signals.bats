@@ -57,10 +57,6 @@ exits_with() {
 	[ "$code" = "$1" ] || fail "exit code $code, not $1: $(cat "$work/err")"
 }
 
-state_of() {
-	sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status"
-}
-
 is_sleeping() {
 	[ "$(state_of "$1")" = S ]
 }

@@ -43,10 +43,6 @@ no_process_left() {
 	! pgrep -f "sleep $marker"
 }
 
-state_of() {
-	sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status"
-}
-
 # By the letter in /proc: S asleep, T stopped.
 command_is() {
 	[ "$(state_of "$(pgrep -P "$(guardian_of "$(cat "$work/pid")")")")" = "$1" ]

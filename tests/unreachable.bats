@@ -16,19 +16,12 @@ teardown_file() {
 }
 
 setup() {
-	name=$(lock_name)
-	key="cflock:{$name}"
-	work=$(mktemp -d "$REDIS_DIR/work.XXXXXX")
-	export CFLOCK name key work helpers=$BATS_TEST_DIRNAME/helpers
-	pids=()
+	test_setup
+	export CFLOCK helpers=$BATS_TEST_DIRNAME/helpers
 }
 
 teardown() {
-	local pid
-
-	for pid in "${pids[@]}"; do
-		kill -KILL "$pid" 2>/dev/null || true
-	done
+	test_teardown
 	stop_redis "$work/r"
 }
 

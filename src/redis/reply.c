@@ -149,7 +149,11 @@ bool reply_is_noscript(const redisReply *reply)
 	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
-int reply_error(const redisReply *reply, char *error, size_t size)
+/*
+ * What an error reply means: -EACCES, -EPROTO or -EAGAIN as in store.h, with
+ * a line for people in `error`.  -EPROTO when it is not an error reply.
+ */
+static int error_of(const redisReply *reply, char *error, size_t size)
 {
 	const struct meaning *meaning;
 	char text[TEXT_MAX];
@@ -176,7 +180,7 @@ int reply_handshake(const redisReply *reply, char *error, size_t size)
 
 	if (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "OK") == 0)
 		return 0;
-	err = reply_error(reply, whole, sizeof(whole));
+	err = error_of(reply, whole, sizeof(whole));
 	if (reply->type != REDIS_REPLY_ERROR)
 		snprintf(error, size, "%s", whole);
 	else if ((meaning = meaning_of(reply->str)))
@@ -247,7 +251,7 @@ int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
 	long long granted, left_ms;
 
 	if (reply->type == REDIS_REPLY_ERROR)
-		return reply_error(reply, error, size);
+		return error_of(reply, error, size);
 	if (!number_at(reply, 0, &granted))
 		return unexpected(reply, error, size);
 	if (granted == 1 && token_is_valid(text_at(reply, 1))) {
@@ -268,7 +272,7 @@ int reply_renew(const redisReply *reply, char *error, size_t size)
 	long long renewed;
 
 	if (reply->type == REDIS_REPLY_ERROR)
-		return reply_error(reply, error, size);
+		return error_of(reply, error, size);
 	if (!number_at(reply, 0, &renewed))
 		return unexpected(reply, error, size);
 	if (renewed == 1)
@@ -293,5 +297,5 @@ int reply_release(const redisReply *reply, char *error, size_t size)
 {
 	if (reply->type == REDIS_REPLY_INTEGER)
 		return STORE_DONE;
-	return reply_error(reply, error, size);
+	return error_of(reply, error, size);
 }

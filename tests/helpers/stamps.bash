@@ -2,22 +2,10 @@
 # long as it runs, or none if it was never started.
 
 stamp_setup() {
-	name=$(lock_name)
-	key="cflock:{$name}"
-	work=$(mktemp -d "$REDIS_DIR/work.XXXXXX")
-	export name key work REDIS_SOCKET=$REDIS_DIR/redis.sock
-	pids=()
+	test_setup
 	# Known to the server, so that the Nth reply is what a test means by it.
 	for script in acquire renew release; do
 		rcli -x script load <"${top_srcdir:-$BATS_TEST_DIRNAME/..}/src/redis/$script.lua"
-	done
-}
-
-stamp_teardown() {
-	local pid
-
-	for pid in "${pids[@]}"; do
-		kill -KILL "$pid" 2>/dev/null || true
 	done
 }
 
