@@ -107,7 +107,7 @@ drop_redis() {
 
 # A lock's name of its own for each test.
 lock_name() {
-	echo "test-$BATS_TEST_NUMBER${1:+-$1}"
+	echo "test-$BATS_TEST_NUMBER"
 }
 
 # nothing_left NAME: no lock and no holder; only the token may stay.
