@@ -11,23 +11,24 @@
 struct acquire_request {
 	const struct claim *claim;
 	const struct lease_policy *policy;
-	int64_t wait_ns;       /* from now; -1: without end */
-	const char *ancestors; /* ids that hold locks above us; or NULL */
+	int64_t wait_ns; /* from now; -1: without end */
 	const struct signals *signals;
 };
 
 struct acquire_answer {
-	struct grant grant;   /* 0 */
-	struct holder holder; /* -EBUSY, -EDEADLK */
-	int signal;           /* -EINTR */
+	struct grant grant;     /* 0 */
+	struct refusal refusal; /* -EBUSY, -EDEADLK, -EINVAL */
+	int signal;             /* -EINTR */
 };
 
 /*
- * Returns 0 with a lease that needs no renewal yet; -EBUSY when another held it until
- * the end of the wait; -EDEADLK when the holder is an ancestor, which waits for
- * us; -EINTR after a signal that should end cflock; or what store_acquire()
- * returned last, with the cause in store_error().  Unless it returns 0, no
- * lease is left behind, as far as the service can still be told so.
+ * Returns 0 with a lease that needs no renewal yet; -EBUSY when it could not be
+ * had until the end of the wait, or when the lock is cooling down; -EDEADLK when
+ * the holder is an ancestor, which waits for us; -EINVAL when others use the
+ * lock in another way; -EINTR after a signal that should end cflock; or what
+ * store_acquire() returned last, with the cause in store_error().  Unless it
+ * returns 0, no lease and no place in the line is left behind, as far as the
+ * service can still be told so.
  *
  * An unreachable service is asked again until the end of the wait; without an
  * end, for one ttl; with a wait of nought, for ACQUIRE_TRY_NS.

@@ -20,7 +20,6 @@ struct holder {
 	char command[HOLDER_FIELD_MAX]; /* cut where it is too long */
 	char message[HOLDER_MESSAGE_MAX];
 	int64_t since_ms;             /* unix time; 0 when not known */
-	int64_t left_ms;              /* of the lease; -1 without an end */
 	char value[HOLDER_FIELD_MAX]; /* of the lock key, as it stands there */
 };
 

@@ -20,6 +20,16 @@ void log_setup(enum log_level most, const char *name)
 	lock_name = name;
 }
 
+const char *log_name(void)
+{
+	return lock_name ? lock_name : "";
+}
+
+bool log_is_shown(enum log_level level)
+{
+	return level <= most_shown;
+}
+
 void log_line(enum log_level level, const char *format, ...)
 {
 	struct pollfd writable = { .fd = STDERR_FILENO, .events = POLLOUT };
@@ -28,7 +38,7 @@ void log_line(enum log_level level, const char *format, ...)
 	va_list args;
 	int n;
 
-	if (level > most_shown)
+	if (!log_is_shown(level))
 		return;
 	/* A full pipe, or Ctrl-S, must not keep anybody from renewing. */
 	if (level == LOG_VERBOSE && poll(&writable, 1, 0) == 0)

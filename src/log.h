@@ -8,6 +8,7 @@
 #define CFLOCK_LOG_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum log_level {
@@ -18,6 +19,12 @@ enum log_level {
 
 /* `name` is the lock's, put behind "cflock: "; NULL before it is known. */
 void log_setup(enum log_level most, const char *name);
+
+/* The lock's name, "" before it is known. */
+const char *log_name(void);
+
+/* True when a line of this level would be written. */
+bool log_is_shown(enum log_level level);
 
 void log_line(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

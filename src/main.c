@@ -36,6 +36,7 @@
 #include "store.h"
 #include "supervise.h"
 #include "tree.h"
+#include "waitshow.h"
 
 /* A release that is not answered is not waited for longer than this. */
 #define RELEASE_NS (2 * NS_PER_S)
@@ -110,18 +111,36 @@ static int make_id(char id[HOLDER_ID_MAX])
 	return 0;
 }
 
+/* Rounded up: the service must never forget the lease before we do. */
+static int64_t whole_ms(int64_t ns)
+{
+	return (ns + NS_PER_MS - 1) / NS_PER_MS;
+}
+
 static int make_claim(struct run *run)
 {
+	const struct options *options = &run->options;
+	const char *ancestors = getenv(ANCESTORS_VARIABLE);
 	char id[HOLDER_ID_MAX];
 	int err = make_id(id);
 
 	if (err)
 		return err;
-	run->claim.name = run->options.name;
-	/* Rounded up: the service must never forget the lease before we do. */
-	run->claim.ttl_ms = (run->policy.ttl_ns + NS_PER_MS - 1) / NS_PER_MS;
-	holder_describe_self(&run->claim.owner, id, run->options.command,
-			     run->options.message);
+	run->claim.name = options->name;
+	run->claim.kind = options->slots    ? CLAIM_SLOTS
+			  : options->shared ? CLAIM_SHARED
+					    : CLAIM_EXCLUSIVE;
+	run->claim.slots = options->slots;
+	run->claim.ttl_ms = whole_ms(run->policy.ttl_ns);
+	/* Rounded down: nobody may take over before we have given up. */
+	run->claim.spare_ms =
+		(run->policy.ttl_ns - run->policy.renew_by_ns) / NS_PER_MS;
+	run->claim.may_wait = options->wait_ns != 0;
+	run->claim.cooldown_ms = whole_ms(options->cooldown_ns);
+	run->claim.retry_failed = options->retry_failed;
+	run->claim.ancestors = ancestors ? ancestors : "";
+	holder_describe_self(&run->claim.owner, id, options->command,
+			     options->message);
 	return 0;
 }
 
@@ -157,20 +176,23 @@ static int fail_os(const char *doing, int err)
 static int code_of_failed_acquire(struct run *run, int err,
 				  const struct acquire_answer *answer)
 {
-	char holder[HOLDER_TEXT_MAX];
+	char text[REFUSAL_TEXT_MAX];
 
+	refusal_format(&answer->refusal, text, sizeof(text));
 	switch (err) {
 	case -EBUSY:
-		log_line(LOG_WARNING, "held by %s",
-			 holder_format(&answer->holder, holder,
-				       sizeof(holder)));
+		log_line(LOG_WARNING, "%s", text);
 		return run->options.conflict_exit_code;
 	case -EDEADLK:
 		log_line(
 			LOG_FATAL,
 			"this lock is held already by a cflock that is waiting for "
 			"this very command to end (%s): asking again would never return",
-			holder_format(&answer->holder, holder, sizeof(holder)));
+			text);
+		return EXIT_BAD_USAGE;
+	case -EINVAL:
+		log_line(LOG_FATAL,
+			 "%s: all users of a lock must agree on that", text);
 		return EXIT_BAD_USAGE;
 	case -EINTR:
 		signals_die_of(answer->signal);
@@ -186,11 +208,11 @@ static int code_of_failed_acquire(struct run *run, int err,
 
 /*
  * Only called when the tree of the command was seen dead, or never existed.
- * `store` is the one that is free to use, NULL when there is none.  A failure
- * is told at `level`.
+ * `store` is the one that is free to use, NULL when there is none.  `lift`: the
+ * cooldown ends, too.  A failure is told at `level`.
  */
 static void release(const struct run *run, struct store *store,
-		    const struct lease *lease, enum log_level level)
+		    const struct lease *lease, bool lift, enum log_level level)
 {
 	int64_t limit_ns = lease_left_ns(lease, clock_now()), deadline_ns;
 	char left[DURATION_TEXT_MAX];
@@ -210,7 +232,7 @@ static void release(const struct run *run, struct store *store,
 	if (!store)
 		return;
 	do {
-		result = store_release(store, &run->claim, deadline_ns);
+		result = store_release(store, &run->claim, lift, deadline_ns);
 		if (result == STORE_DONE)
 			return;
 		if (store_error_is_final(result))
@@ -221,6 +243,12 @@ static void release(const struct run *run, struct store *store,
 	duration_format(lease_left_ns(lease, clock_now()), left, sizeof(left));
 	log_line(level, "cannot release the lock, it ends by itself in %s: %s",
 		 left, store_error(store));
+}
+
+static bool has_succeeded(const struct outcome *outcome)
+{
+	return outcome->kind == OUTCOME_ENDED && WIFEXITED(outcome->status) &&
+	       WEXITSTATUS(outcome->status) == 0;
 }
 
 static int code_of_outcome(const struct outcome *outcome)
@@ -283,7 +311,7 @@ static int run_command(struct run *run)
 	if (!err)
 		err = guardian_start(&guardian, &job);
 	if (err) {
-		release(run, run->store, &lease, LOG_WARNING);
+		release(run, run->store, &lease, true, LOG_WARNING);
 		return fail_os("start the guardian process", err);
 	}
 	let_go_of_pipes();
@@ -296,7 +324,7 @@ static int run_command(struct run *run)
 		close(guardian.fd);
 		while (waitpid(guardian.pid, NULL, 0) < 0 && errno == EINTR)
 			;
-		release(run, run->store, &lease, LOG_WARNING);
+		release(run, run->store, &lease, true, LOG_WARNING);
 		return fail_os(
 			"start the renewing thread; the command was stopped",
 			err);
@@ -305,6 +333,7 @@ static int run_command(struct run *run)
 	supervise(&supervision, &outcome);
 	/* Where the lease was lost, nobody expects a release to work. */
 	release(run, renewer_stop(supervision.renewer, &lease), &lease,
+		run->options.retry_failed && !has_succeeded(&outcome),
 		outcome.kind == OUTCOME_LOST ? LOG_VERBOSE : LOG_WARNING);
 	return code_of_outcome(&outcome);
 }
@@ -315,7 +344,6 @@ static int acquire_and_run(struct run *run)
 		.claim = &run->claim,
 		.policy = &run->policy,
 		.wait_ns = run->options.wait_ns,
-		.ancestors = getenv(ANCESTORS_VARIABLE),
 		.signals = &run->signals,
 	};
 	struct acquire_answer answer = { .signal = 0 };

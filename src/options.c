@@ -249,6 +249,21 @@ static int read_command_line(struct optvalues *values, int argc, char **argv)
 	return read_operands(values, argc, argv);
 }
 
+/* Settings that make no sense together, wherever they come from. */
+static int check_combinations(struct optvalues *values)
+{
+	const struct options *options = &values->options;
+
+	if (options->retry_failed && !options->cooldown_ns)
+		return bad_usage(values, "--retry-failed: it needs --cooldown, "
+					 "which it ends when a run fails");
+	if (options->cooldown_ns && (options->shared || options->slots))
+		return bad_usage(values,
+				 "--cooldown: it is for exclusive locks; it "
+				 "goes neither with --shared nor with --slots");
+	return OPTIONS_RUN;
+}
+
 /* A password from the environment; -EBADF when it is too long. */
 static int set_password(struct optvalues *values, const char *variable,
 			const char *password)
@@ -316,6 +331,8 @@ static int read_sources(struct optvalues *values,
 		memcpy(values->error, error, sizeof(error));
 		return config;
 	}
+	if (rc == OPTIONS_RUN)
+		rc = check_combinations(values);
 	if (rc == OPTIONS_RUN)
 		rc = merge_password(values, credentials);
 	return rc;

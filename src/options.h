@@ -22,6 +22,11 @@ struct options {
 
 	struct url server; /* credentials of all sources merged in */
 
+	bool shared;         /* -s */
+	int slots;           /* --slots; 0 when not given */
+	int64_t cooldown_ns; /* 0 when not given */
+	bool retry_failed;   /* never without a cooldown */
+
 	int64_t ttl_ns;         /* default 10 s */
 	int renew_by_percent;   /* default 60 */
 	int64_t wait_ns;        /* -w; -1: without end; 0 with -n, too */

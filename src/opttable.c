@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SLOTS_MAX 1000000
 #define TTL_MIN_NS (200 * NS_PER_MS)
 #define TTL_MAX_NS (3600 * NS_PER_S)
 
@@ -139,6 +140,45 @@ static int set_nothing(struct optvalues *values, const char *value)
 	(void)values;
 	(void)value;
 	return 0;
+}
+
+/* -s, -x and -m exclude each other: the last one counts. */
+static int set_shared(struct optvalues *values, const char *value)
+{
+	int rc = set_flag(values, value, &values->options.shared);
+
+	if (!rc && values->options.shared)
+		values->options.slots = 0;
+	return rc;
+}
+
+static int set_exclusive(struct optvalues *values, const char *value)
+{
+	(void)value;
+	values->options.shared = false;
+	values->options.slots = 0;
+	return 0;
+}
+
+static int set_slots(struct optvalues *values, const char *value)
+{
+	int slots = parse_number(value, strlen(value), SLOTS_MAX);
+
+	if (slots < 1)
+		return refuse_value(values, value, "a number, 1 to 1000000");
+	values->options.slots = slots;
+	values->options.shared = false;
+	return 0;
+}
+
+static int set_cooldown(struct optvalues *values, const char *value)
+{
+	return parse_duration(values, value, &values->options.cooldown_ns);
+}
+
+static int set_retry_failed(struct optvalues *values, const char *value)
+{
+	return set_flag(values, value, &values->options.retry_failed);
 }
 
 /* -n and -w exclude each other: the later one counts, as with flock(1). */
@@ -323,9 +363,11 @@ static int set_not_built(struct optvalues *values, const char *value)
 /* Once released, a row must not change its meaning. */
 /* clang-format off */
 const struct opttable_row opttable[OPTTABLE_ROWS] = {
-{ "exclusive", 'x', NULL, ARGUMENT, set_nothing,
+{ "shared", 's', NULL, SETTING, set_shared,
+  "get a shared lock, beside others with -s" },
+{ "exclusive", 'x', NULL, ARGUMENT, set_exclusive,
   "get an exclusive lock (default)" },
-{ NULL, 'e', NULL, ALIAS, set_nothing, NULL },
+{ NULL, 'e', NULL, ALIAS, set_exclusive, NULL },
 { "nonblock", 'n', NULL, SETTING, set_nonblock,
   "fail rather than wait" },
 { "nb", 'n', NULL, ALIAS, NULL, NULL },
@@ -334,6 +376,12 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
 { "timeout", 'w', "DURATION", ALIAS, NULL, NULL },
 { "conflict-exit-code", 'E', "N", SETTING, set_conflict_exit_code,
   "exit code when others hold the lock (1)" },
+{ "slots", 'm', "N", SETTING, set_slots,
+  "be one of N holders at most" },
+{ "cooldown", OPT_COOLDOWN, "DURATION", SETTING, set_cooldown,
+  "let nobody start it again for so long" },
+{ "retry-failed", OPT_RETRY_FAILED, NULL, SETTING, set_retry_failed,
+  "a run that fails ends the cooldown" },
 { "close", 'o', NULL, SETTING, set_close,
   "hold the lock until COMMAND itself has ended" },
 { "command", 'c', "COMMAND", ARGUMENT, set_command,
@@ -360,10 +408,6 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
 { "attach", OPT_ATTACH, "PID", ARGUMENT, set_not_built, NULL },
 { "release", OPT_RELEASE, NULL, ARGUMENT, set_not_built, NULL },
 /* As settings, too: to run without what they promise would not be safe. */
-{ "shared", 's', NULL, SETTING, set_not_built, NULL },
-{ "slots", 'm', "N", SETTING, set_not_built, NULL },
-{ "cooldown", OPT_COOLDOWN, "DURATION", SETTING, set_not_built, NULL },
-{ "retry-failed", OPT_RETRY_FAILED, NULL, SETTING, set_not_built, NULL },
 { "prefer", OPT_PREFER, "WHAT", SETTING, set_not_built, NULL },
 { "min-replicas", OPT_MIN_REPLICAS, "N", SETTING, set_not_built, NULL },
 { "no-grace", OPT_NO_GRACE, NULL, SETTING, set_not_built, NULL },

@@ -6,6 +6,11 @@
  * is first asked, and again after an error.  Every request is bounded by a
  * deadline (CLOCK_BOOTTIME), and may be repeated after any error: acquire,
  * renew and release are idempotent by the id of the owner.
+ *
+ * Those who wait stand in a line, first come, first served.  A claim keeps its
+ * place by asking again, at the latest when it was told to; between that it
+ * sleeps in store_wait(), and is woken when it is its turn.  Whoever asks too
+ * late has lost its place, and finds itself at the end of the line.
  */
 #ifndef CFLOCK_STORE_H
 #define CFLOCK_STORE_H
@@ -23,9 +28,24 @@
 
 struct store;
 
+enum claim_kind {
+	CLAIM_EXCLUSIVE,
+	CLAIM_SHARED,
+	CLAIM_SLOTS, /* one of `slots` */
+};
+
 struct claim {
 	const char *name; /* the lock's */
+	enum claim_kind kind;
+	int slots;
 	int64_t ttl_ms;
+	/* The lease may be taken over that long before its end. */
+	int64_t spare_ms;
+	bool may_wait;       /* in the line; else it is refused at once */
+	int64_t cooldown_ms; /* from the grant on; 0: none */
+	bool retry_failed;   /* a failed run ends the cooldown */
+	/* Ids that hold locks above us, separated by blanks; never NULL. */
+	const char *ancestors;
 	struct holder owner; /* owner.id: never used by any other claim */
 };
 
@@ -36,7 +56,30 @@ struct grant {
 
 enum store_result {
 	STORE_DONE,    /* granted, renewed, released */
-	STORE_REFUSED, /* held by another */
+	STORE_REFUSED, /* not now: held by others, ... */
+};
+
+enum refusal_reason {
+	REFUSAL_HELD,     /* by others */
+	REFUSAL_LINE,     /* free, but others wait for it */
+	REFUSAL_TAKEN,    /* taken over by us: begins when left_ms are over */
+	REFUSAL_COOLING,  /* nobody may start for left_ms */
+	REFUSAL_ANCESTOR, /* held by one of claim.ancestors */
+	REFUSAL_KIND,     /* others use it with other slots, or as shared */
+};
+
+/* Why a claim was not granted, and how it stands. */
+struct refusal {
+	enum refusal_reason reason;
+	int64_t again_ms; /* after so long, ask again at the latest */
+	bool exactly;     /* ... and it matters that it is not later */
+	int64_t place;    /* in the line, from 1 on; 0: not in it */
+	int64_t waiting;  /* length of the line */
+	int64_t left_ms;  /* of the lease in the way; -1: without an end */
+	int64_t holders;  /* how many there are */
+	/* One who is in the way: holding the lock, or first in the line.
+	 * REFUSAL_KIND: its value says how others use the lock. */
+	struct holder holder;
 };
 
 /*
@@ -68,24 +111,36 @@ void store_close(struct store *store);
 /* From now on requests end when this becomes readable; -1: none. */
 void store_set_cancel_fd(struct store *store, int cancel_fd);
 
-/* DONE fills *grant; REFUSED fills *holder. */
+/* DONE fills *grant; REFUSED fills *refusal. */
 int store_acquire(struct store *store, const struct claim *claim,
 		  int64_t deadline_ns, struct grant *grant,
-		  struct holder *holder);
+		  struct refusal *refusal);
+
+/*
+ * Sleeps until it is the turn of a claim that stands in the line (0), until
+ * until_ns (-ETIMEDOUT), or until an error.  Not exactly: some 100 ms later, if
+ * that spares the service a new connection.
+ */
+int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
+	       bool exactly);
 
 /* REFUSED: the lease is not ours any more; store_error() says whose it is. */
 int store_renew(struct store *store, const struct claim *claim,
 		const struct grant *grant, int64_t deadline_ns);
 
-/* DONE, too, when there was nothing to release. */
-int store_release(struct store *store, const struct claim *claim,
+/*
+ * Ends the lease, or the waiting, of a claim.  `lift`: its cooldown, too, as it
+ * never ran or may be run again.  DONE, too, when there was nothing to release.
+ */
+int store_release(struct store *store, const struct claim *claim, bool lift,
 		  int64_t deadline_ns);
 
 /*
- * Gives up a claim whose acquire may have been granted without our seeing it:
- * sends a release behind it, on the same connection where that is still open,
- * so that it is carried out even if it can no longer be waited for.  The claim
- * must not be used after.  Does nothing when no acquire is in doubt.
+ * Gives up a claim that stands in the line, or whose acquire may have been
+ * granted without our seeing it: in that case sends a release behind it, on the
+ * same connection where that is still open, so that it is carried out even if
+ * it can no longer be waited for.  The claim must not be used after.  Does
+ * nothing when the service knows of no such claim.
  */
 void store_withdraw(struct store *store, const struct claim *claim,
 		    int64_t deadline_ns);

@@ -140,8 +140,12 @@ is_dead() {
 @test "what others write into Redis cannot steer the terminal" {
 	escape=$(printf '\033]0;gotcha\007')
 	rcli set "cflock:{$name}" "abc/1" px 60000
-	rcli hset "cflock:{$name}:holder" id abc host "h$escape" pid "1$escape" \
-		user "u$escape" command "c$escape" message "m$escape" since 1
+	# As an escape stands in JSON.
+	text='\u001b]0;gotcha\u0007'
+	rcli hset "cflock:{$name}:holders" abc "{\"host\":\"h$text\",
+		\"pid\":\"1$text\",\"user\":\"u$text\",\"command\":\"c$text\",
+		\"message\":\"m$text\",\"since\":1,\"token\":\"1\",\"started\":true,
+		\"kind\":\"exclusive\",\"from\":1,\"ends\":9e15,\"spare\":1}"
 	run "$CFLOCK" -n "$name" true
 	[ "$status" = 1 ]
 	[[ $output == *"host h?]0;gotcha?"* ]]

@@ -3,6 +3,7 @@
 # shellcheck disable=SC2154 # what `run` and the helpers set
 bats_require_minimum_version 1.5.0
 load helpers
+load helpers/scripts
 
 setup_file() {
 	use_redis
@@ -41,26 +42,6 @@ token_of_a_run() {
 
 calls_of() {
 	rcli info commandstats | sed -n "s/^cmdstat_$1:calls=\([0-9]*\),.*/\1/p"
-}
-
-# For the scripts alone: script NAME KEY_COUNT KEY... ARG...
-script() {
-	local file=${top_srcdir:-$BATS_TEST_DIRNAME/..}/src/redis/$1.lua
-
-	shift
-	rcli --raw eval "$(cat "$file")" "$@"
-}
-
-acquire_as() {
-	script acquire 3 "$key" "$key:token" "$key:holder" "$1" "${2:-60000}" host 1 user command message
-}
-
-renew_as() {
-	script renew 2 "$key" "$key:holder" "$1" "${2:-60000}"
-}
-
-release_as() {
-	script release 2 "$key" "$key:holder" "$1"
 }
 
 @test "the command runs under the lock, which is gone after" {
@@ -293,8 +274,8 @@ release_as() {
 @test "the holder's description lives as long as the lease" {
 	hold -t 1500ms --message why
 	sleep 2
-	[ "$(rcli hget "$key:holder" message)" = why ]
-	[ "$(rcli pttl "$key:holder")" -gt 0 ]
+	[[ $(rcli hvals "$key:holders") == *'"message":"why"'* ]]
+	[ "$(rcli pttl "$key:holders")" -gt 0 ]
 	let_go
 }
 
@@ -391,7 +372,7 @@ release_as() {
 	second=$(acquire_as me 90000)
 	[ "$first" = "$second" ]
 	[ "$(rcli pttl "$key")" -gt 60000 ]
-	[ "$(rcli pttl "$key:holder")" -gt 60000 ]
+	[ "$(rcli pttl "$key:holders")" -gt 60000 ]
 	[ "$(rcli get "$key:token")" = "${first#1?}" ]
 }
 
@@ -399,10 +380,11 @@ release_as() {
 	acquire_as me
 	value=$(rcli get "$key")
 	mapfile -t answer < <(acquire_as you)
-	[ "${answer[0]}" = 0 ]
-	[ "${answer[1]}" -gt 0 ]
-	[ "${answer[2]}" = "$value" ]
-	[ "${answer[*]:3:6}" = "me host 1 user command message" ]
+	[ "${answer[*]:0:2}" = "0 held" ]
+	[ "${answer[*]:4:2}" = "0 0" ] # no place in a line that is empty
+	[ "${answer[6]}" -gt 59000 ]
+	[ "${answer[7]}" = 1 ] # holder
+	[ "${answer[*]:9:6}" = "me host 1 user command message" ]
 	# "me" is a prefix of another id, and is not it.
 	[ "$(acquire_as m | head -n 1)" = 0 ]
 	[ "$(rcli get "$key")" = "$value" ]
@@ -411,14 +393,15 @@ release_as() {
 @test "script: renew is idempotent, and only for the very lease" {
 	acquire_as me 60000
 	value=$(rcli get "$key")
-	[ "$(renew_as "$value" 90000)" = 1 ]
-	[ "$(renew_as "$value" 90000)" = 1 ]
+	token=${value#*/}
+	[ "$(renew_as me "$token" 90000)" = 1 ]
+	[ "$(renew_as me "$token" 90000)" = 1 ]
 	[ "$(rcli pttl "$key")" -gt 60000 ]
-	[ "$(renew_as me/1 120000)" = $'0\n'"$value" ]
-	[ "$(renew_as "you/${value#*/}" 120000)" = $'0\n'"$value" ]
-	[ "$(rcli pttl "$key")" -le 90000 ]
+	[ "$(renew_as me 1 120000)" = $'0\n'"$value"$'\n1' ]
+	[ "$(renew_as you "$token" 120000)" = $'0\n'"$value"$'\n1' ]
+	[ "$(rcli pttl "$key")" -le 90001 ]
 	rcli del "$key"
-	[ "$(renew_as "$value" 60000)" = 0 ]
+	[ "$(renew_as me "$token" 60000)" = $'0\n\n0' ]
 	[ "$(rcli exists "$key")" = 0 ]
 }
 
@@ -426,7 +409,7 @@ release_as() {
 	acquire_as me
 	[ "$(release_as you)" = 0 ]
 	[ "$(release_as m)" = 0 ]
-	[ "$(rcli exists "$key" "$key:holder")" = 2 ]
+	[ "$(rcli exists "$key" "$key:holders")" = 2 ]
 	[ "$(release_as me)" = 1 ]
 	[ "$(release_as me)" = 0 ]
 	nothing_left "$name"

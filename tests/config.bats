@@ -204,7 +204,8 @@ bad() {
 		command = x|unknown
 		no equals sign|KEY = VALUE
 		[other]|section
-		slots = 3|not built yet
+		slots = 0|'0' is not a number
+		cooldown = soon|is not a duration
 		prefer = availability|not built yet
 	CASES
 }
@@ -215,7 +216,8 @@ bad() {
 	CFLOCK_CONFLICT_EXIT_CODE=256 bad 78 "CFLOCK_CONFLICT_EXIT_CODE" -- "$CFLOCK"
 	CFLOCK_RENEW_BY=100 bad 78 "CFLOCK_RENEW_BY" -- "$CFLOCK"
 	CFLOCK_SERVER=nonsense bad 78 "CFLOCK_SERVER" -- "$CFLOCK"
-	CFLOCK_SHARED=1 bad 78 "CFLOCK_SHARED is not built yet" -- "$CFLOCK"
+	CFLOCK_SHARED=2 bad 78 "CFLOCK_SHARED" -- "$CFLOCK"
+	CFLOCK_PREFER=x bad 78 "CFLOCK_PREFER is not built yet" -- "$CFLOCK"
 }
 
 @test "a bad URL on the command line: 78" {

@@ -190,8 +190,8 @@ bad_value() {
 
 @test "--message: kept for others to read" {
 	expect 0 "$CFLOCK" --message 'for the others; "quoted"' "$name" sh -c '
-		redis-cli -s "$REDIS_DIR/redis.sock" hget "$key:holder" message'
-	[ "$output" = 'for the others; "quoted"' ]
+		redis-cli -s "$REDIS_DIR/redis.sock" hvals "$key:holders"'
+	[[ $output == *'"message":"for the others; \"quoted\""'* ]]
 	runs --message ''
 	runs --message "$(printf '%01024d' 0)"
 	bad "--message: it is longer than 1024 bytes" -- \
@@ -236,13 +236,13 @@ bad_value() {
 
 @test "--help names all options, and none that is not built" {
 	expect 0 "$CFLOCK" --help
-	for option in -x -e --exclusive -n --nonblock --nb -w --wait --timeout -E \
+	for option in -s --shared -x -e --exclusive -m --slots --cooldown --retry-failed -n --nonblock --nb -w --wait --timeout -E \
 		--conflict-exit-code -o --close -c --command -S --server -t --ttl --renew-by \
 		--stop-signal --message --password-file -v --verbose -q --quiet -h --help -V \
 		--version; do
 		grep -qE -- "(^|[ ,])$option([ ,]|\$)" <<<"$output" || fail "no $option"
 	done
-	for option in --shared --slots --cooldown --prefer --min-replicas --attach --fork \
+	for option in --prefer --min-replicas --attach --fork \
 		--no-fork --unlock; do
 		[[ $output != *"$option"* ]] || fail "$option is named"
 	done
@@ -274,8 +274,7 @@ bad_value() {
 }
 
 @test "what is not built yet: 64, and said" {
-	for option in -s --shared -m3 --slots=3 --cooldown=1m --retry-failed \
-		--prefer=availability --min-replicas=1; do
+	for option in --prefer=availability --min-replicas=1 --no-grace; do
 		bad "is not built yet" -- "$option" "$name" touch "$work/ran"
 	done
 	bad "is not built yet" -- --attach $$ "$name"

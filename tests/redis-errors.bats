@@ -4,6 +4,7 @@
 
 bats_require_minimum_version 1.5.0
 load helpers
+load helpers/scripts
 load helpers/stamps
 
 setup_file() {
@@ -85,6 +86,55 @@ as_user() {
 	done
 }
 
+# Background runs of the test below; what they say goes to $work/err.
+as_jobs() {
+	in_background "$CFLOCK" -t 600ms "$@" 2>>"$work/err"
+	pids+=("$background")
+}
+
+stands_in_line() {
+	[ "$(rcli zcard "$key:line")" = "$1" ]
+}
+
+@test "the rights that the manual gives are enough for all that is built" {
+	local rules holder dead
+
+	rules=$(sed -n '/^ACL SETUSER jobs/,/^\.Ed/{s/\\e$//;s/^ACL SETUSER jobs on >PASSWORD//;/^\.Ed/d;p}' \
+		"${top_srcdir:-$BATS_TEST_DIRNAME/..}/man/cflock.1")
+	# shellcheck disable=SC2086 # a list
+	rcli acl setuser jobs reset on '>pw' $rules
+	CFLOCK_SERVER=unix://jobs:pw@$REDIS_SOCKET?db=0
+
+	# A holder that is stopped, one who takes over, one who dies in the line.
+	as_jobs "$name" sleep 60
+	holder=$background
+	wait_until is_locked "$name"
+	as_jobs "$name" true
+	dead=$background
+	wait_until stands_in_line 1
+	as_jobs "$name" touch "$work/ran"
+	wait_until stands_in_line 2
+	kill -KILL "$dead"
+	kill -STOP "$holder"
+	wait "$background" || fail "$(cat "$work/err")"
+	[ -e "$work/ran" ]
+	kill -CONT "$holder"
+	wait "$holder" || [ $? = 79 ]
+
+	as_jobs -s "$name" sleep 1
+	expect 0 "$CFLOCK" -s -w 5 "$name" true
+	expect 0 "$CFLOCK" -w 5 "$name" true
+	as_jobs -m 2 "$name" sleep 1
+	expect 0 "$CFLOCK" -m 2 -w 5 "$name" true
+	wait
+	expect 3 "$CFLOCK" --cooldown 5s --retry-failed -w 5 "$name" sh -c 'exit 3'
+	expect 0 "$CFLOCK" --cooldown 1s -w 5 "$name" true
+	expect 1 "$CFLOCK" -n "$name" true
+	says "cooling down"
+	grep -i "NOPERM\|ACL" "$work/err" && fail "a right is missing"
+	[ "$(rcli --raw acl log | grep -c '^jobs$')" = 0 ]
+}
+
 @test "NOPERM for the keys: 77" {
 	as_user no-keys resetkeys '~other:*'
 	expect 77 "$CFLOCK" "$name" touch "$work/ran"
@@ -111,7 +161,7 @@ as_user() {
 }
 
 @test "WRONGTYPE, the holder's key is a list: 69, no lock is left" {
-	rcli rpush "$key:holder" a b
+	rcli rpush "$key:holders" a b
 	expect 69 "$CFLOCK" "$name" touch "$work/ran"
 	says "WRONGTYPE"
 	[ ! -e "$work/ran" ]

@@ -3,6 +3,7 @@
 
 bats_require_minimum_version 1.5.0
 load helpers
+load helpers/scripts
 load helpers/stamps
 
 setup_file() {
@@ -181,7 +182,7 @@ proxy() {
 }
 
 @test "in a run: a renewal refused, 79 at once, with the cause" {
-	proxy --from 2 replace='*2\r\n:0\r\n$5\r\nthief\r\n'
+	proxy --from 2 replace='*3\r\n:0\r\n$5\r\nthief\r\n:0\r\n'
 	stamping
 	lost_in_time "$(expiry_ms)" 'another holds the lock now (value "thief")'
 }

@@ -1,51 +1,272 @@
--- Takes the exclusive lease, or says who has it.
+-- Takes the lease, or a place in the line, or says who has it.
 --
--- KEYS  1 the lock: a string "<id>/<token>" with an expiry, as SET NX PX makes
---         it, so that any client that takes it in that way excludes us and is
---         excluded by us
---       2 the highest fencing token that was ever given; without expiry
---       3 the holder, for people: a hash that expires with the lease
--- ARGV  1 id   2 ttl in ms   3 host   4 pid   5 user   6 command   7 message
+-- ARGV  1 id                         2 ttl in ms
+--       3 spare: ttl less renew-by, in ms
+--       4 kind: "exclusive", "shared", "slots:<N>"
+--       5 "wait" to stand in the line, or "" to be refused at once
+--       6 cooldown in ms, or 0       7 "retry" if a failure ends the cooldown
+--       8 ids, separated by blanks, that must not hold the lock: ancestors
+--       9 host  10 pid  11 user  12 command  13 message
 --
--- Returns {1, token}, or {0, ms left (-1: without an end), value of the lock,
--- and of its holder: id, host, pid, user, command, message, since}.
+-- Returns {1, token}, or {0, why, ms after which to ask again at the latest, 1 if
+-- exactly then, place in the line (0: none), length of the line, ms left (-1:
+-- without an end), number of holders, value of the lock, and, of who is in the
+-- way: id, host, pid, user, command, message, since}.  why is one of
+--   held      by others; ms left of the lease that ends last
+--   line      free, but others wait for it; of the first of them
+--   taken     over, by us: it begins in `ms left`; of us
+--   cooling   down, for `ms left`
+--   ancestor  held by one of those in ARGV[8]
+--   kind      others use the lock with another --slots, or -s; value: which
 --
 -- To repeat it is harmless: an id that holds the lease gets it again, with the
--- same token and a new ttl.
+-- same token and a new ttl; one that waits keeps its place.
 
-local held = redis.call('GET', KEYS[1])
-local mine = ARGV[1] .. '/'
-local token
+local id, ttl, spare, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local may_wait = ARGV[5] == 'wait'
+local slots = tonumber(string.match(kind, '^slots:(%d+)$'))
+local held, foreign = read_holders()
+local mine = held[id]
+local first = first_in_line()
 
-if held and string.sub(held, 1, #mine) ~= mine then
-	local who = redis.call('HMGET', KEYS[3],
-		'id', 'host', 'pid', 'user', 'command', 'message', 'since')
-	local answer = {0, redis.call('PTTL', KEYS[1]), held}
-	for i = 1, #who do
-		answer[i + 3] = who[i] or ''
+local function describe(record)
+	for i, field in ipairs({'host', 'pid', 'user', 'command', 'message'}) do
+		record[field] = ARGV[8 + i]
 	end
-	return answer
+	record.kind = kind
+	record.since = now
+	return record
 end
 
-local time = redis.call('TIME')
-if held then
-	token = string.sub(held, #mine + 1)
-	redis.call('PEXPIRE', KEYS[1], ARGV[2])
-else
-	-- Never backward, though the key may have been lost in a restart or by
-	-- FLUSHALL: no token is smaller than the time at which it was given.
-	local last = tonumber(redis.call('GET', KEYS[2]) or 0) or 0
-	local next_token = math.max(last + 1, time[1] * 1000000 + time[2])
+local function refuse(why, again, left, who_id, who)
+	local place, waiting = call('ZRANK', LINE, id), call('ZCARD', LINE)
+	local count = 0
+
+	for _ in pairs(held) do
+		count = count + 1
+	end
+	who = who or {}
+	return {0, why, again, again < BEAT_MS and 1 or 0,
+		place and place + 1 or 0, waiting, left, count,
+		foreign or who.value or '', who_id or '', who.host or '', who.pid or '',
+		who.user or '', who.command or '', who.message or '',
+		who.since and string.format('%.0f', who.since) or ''}
+end
+
+-- Makes the lease begin, now or at `from`; `held` is all that stays beside it.
+local function hold(from, token)
+	mine = describe({
+		token = token,
+		spare = spare,
+		from = from,
+		started = from <= now,
+		-- A ms more, as `now` is rounded down: never shorter than asked for.
+		ends = math.max(from, now + 1) + ttl,
+		retry = ARGV[7] == 'retry',
+	})
+	held[id] = mine
+	write_holder(id, mine)
+	write_lock(held)
+	if not mine.started then
+		return
+	end
+	if tonumber(ARGV[6]) > 0 then
+		call('SET', COOLDOWN, id, 'PX', ARGV[6])
+	end
+	if first then
+		leave_line(id)
+		-- The next has a new lease to watch; or may come in, too.
+		wake_first()
+	end
+end
+
+-- Never backward, though the key may have been lost in a restart or by FLUSHALL:
+-- no token is smaller than the time at which it was given.  nil: out of range.
+local function next_token()
+	local last = tonumber(call('GET', TOKEN) or 0) or 0
+	local token = math.max(last + 1, now_us)
+
 	-- The other way round, "nan" would pass.
-	if not (next_token < 2^53) then
-		return redis.error_reply('TOKEN ' .. KEYS[2] .. ' is beyond 2^53')
+	if not (token < 2^53) then
+		return nil
 	end
-	token = string.format('%.0f', next_token)
-	redis.call('SET', KEYS[2], token)
-	redis.call('SET', KEYS[1], mine .. token, 'NX', 'PX', ARGV[2])
-	redis.call('HSET', KEYS[3], 'id', ARGV[1], 'host', ARGV[3], 'pid', ARGV[4],
-		'user', ARGV[5], 'command', ARGV[6], 'message', ARGV[7], 'since',
-		string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
+	token = string.format('%.0f', token)
+	call('SET', TOKEN, token)
+	return token
 end
-redis.call('PEXPIRE', KEYS[3], ARGV[2])
-return {1, token}
+
+local function out_of_range()
+	return redis.error_reply('TOKEN ' .. TOKEN .. ' is beyond 2^53')
+end
+
+-- === ours already ===========================================================
+
+if mine then
+	if not mine.started and mine.from > now then
+		call('ZADD', BEATS, 'XX', now, id)
+		return refuse('taken', math.min(BEAT_MS, mine.from - now),
+			mine.from - now, id, mine)
+	end
+	-- A lease that was taken over begins; or somebody asks once more.
+	hold(now, mine.token)
+	return {1, mine.token}
+end
+
+for ancestor in string.gmatch(ARGV[8], '%S+') do
+	if held[ancestor] then
+		return refuse('ancestor', 0, 0, ancestor, held[ancestor])
+	end
+end
+
+-- === who is in the way ======================================================
+
+-- ms until the lease of a holder may be taken over, and from when on nothing
+-- runs under it any more.
+local function until_overdue(holder_id, holder)
+	if holder.started then
+		return math.max(0, holder.ends - holder.spare - now), holder.ends
+	end
+	-- Taken over, not begun: as long as it shows signs of life.
+	local beat = call('ZSCORE', BEATS, holder_id)
+	return beat and math.max(0, beat + SILENT_MS - now) or 0, holder.from
+end
+
+-- Returns the holders that would have to go, each {id, overdue in ms, free from}.
+local function find_obstacles()
+	local obstacles, beside = {}, {}
+
+	for holder_id, holder in pairs(held) do
+		local overdue, free = until_overdue(holder_id, holder)
+		local entry = {id = holder_id, overdue = overdue, free = free}
+
+		if not holder.started or kind == 'exclusive' or
+			holder.kind == 'exclusive' then
+			table.insert(obstacles, entry)
+		elseif slots then
+			table.insert(beside, entry)
+		end
+	end
+	-- Of those that could stay beside us, the first to end, for want of slots.
+	table.sort(beside, function(a, b)
+		return a.overdue < b.overdue
+	end)
+	for i = 1, #beside - (slots or 1) + 1 do
+		table.insert(obstacles, beside[i])
+	end
+	return obstacles
+end
+
+-- What others that are not exclusive use the lock as.
+local function other_kind()
+	for _, holder in pairs(held) do
+		if holder.kind ~= 'exclusive' then
+			return holder.kind
+		end
+	end
+	return call('HGET', WAITERS, 'kind')
+end
+
+if kind ~= 'exclusive' then
+	local other = other_kind()
+	if other and other ~= kind then
+		if leave_line(id) then
+			wake_first()
+		end
+		return refuse('kind', 0, 0, nil, {value = other})
+	end
+end
+
+if first then
+	prune(id, may_wait)
+	first = first_in_line()
+end
+
+-- Whoever runs now may yet fail, and another is to run then.
+local cooling = call('GET', COOLDOWN)
+local runner = cooling and held[cooling]
+if cooling and cooling ~= id and
+	not (runner and runner.retry and until_overdue(cooling, runner) > 0) then
+	if leave_line(id) then
+		wake_first()
+	end
+	return refuse('cooling', 0, call('PTTL', COOLDOWN), cooling, runner)
+end
+
+local obstacles = find_obstacles()
+if not foreign and #obstacles == 0 and (not first or first == id) then
+	local token = next_token()
+	if not token then
+		return out_of_range()
+	end
+	hold(now, token)
+	return {1, token}
+end
+
+-- === to the line ============================================================
+
+if may_wait then
+	if not call('ZSCORE', LINE, id) then
+		local last = call('ZREVRANGE', LINE, 0, 0, 'WITHSCORES')[2] or 0
+		call('ZADD', LINE, math.max(last + 1, now_us), id)
+		call('HSET', WAITERS, id, cjson.encode(describe({})))
+		first = first or id
+	end
+	call('ZADD', BEATS, now, id)
+	call('DEL', wake_key(id))
+	if kind ~= 'exclusive' then
+		call('HSET', WAITERS, 'kind', kind)
+	end
+	for _, key in ipairs({LINE, BEATS, WAITERS}) do
+		call('PEXPIRE', key, LEFTOVER_MS)
+	end
+end
+
+if foreign then
+	local left = call('PTTL', LOCK)
+	local again = first == id and FOREIGN_MS or BEAT_MS
+	if left >= 0 then
+		again = math.min(again, left + 1)
+	end
+	return refuse('held', again, left)
+end
+
+-- Who is to be shown, until when all are overdue, and until when they run.
+local overdue, free, shown = 0, 0, nil
+for _, obstacle in ipairs(obstacles) do
+	overdue = math.max(overdue, obstacle.overdue)
+	if obstacle.free > free then
+		free, shown = obstacle.free, obstacle.id
+	end
+end
+
+-- Taking over.  What has taken over itself, and died before it was to start, is
+-- no obstacle from then on; that needs no place in the line.
+if overdue == 0 and (first == id or not first and free <= now) then
+	local token = next_token()
+	if not token then
+		return out_of_range()
+	end
+	for _, obstacle in ipairs(obstacles) do
+		drop_holder(obstacle.id, held[obstacle.id])
+		held[obstacle.id] = nil
+	end
+	hold(free, token)
+	if mine.started then
+		return {1, token}
+	end
+	return refuse('taken', math.min(BEAT_MS, free - now), free - now, id, mine)
+end
+
+local again = BEAT_MS
+if first == id then
+	again = math.min(again, overdue)
+elseif first then
+	-- Should the first be dead, somebody has to see it in time.
+	local beat = tonumber(call('ZSCORE', BEATS, first) or 0)
+	again = math.min(again, math.max(FOREIGN_MS, beat + SILENT_MS + 1 - now))
+end
+if shown then
+	return refuse('held', again, free - now, shown, held[shown])
+end
+local who = call('HGET', WAITERS, first)
+return refuse('line', again, 0, first, who and cjson.decode(who))

@@ -1,15 +1,30 @@
--- Ends the lease of an id, whatever its token; the token's key stays.
+-- Ends the lease of an id, whatever its token, and its waiting.
 --
--- KEYS  1 the lock   2 the holder, for people
--- ARGV  1 id
+-- ARGV  1 id   2 "lift" when it did not run, or may be run again: no cooldown
 --
 -- Returns 1, or 0 when that id held nothing.
 
-local held = redis.call('GET', KEYS[1])
-local mine = ARGV[1] .. '/'
+local id = ARGV[1]
+local held = read_holders()
+local mine = held[id]
 
-if not held or string.sub(held, 1, #mine) ~= mine then
-	return 0
+if mine and (mine.started or mine.from <= now) then
+	drop_holder(id, mine)
+	held[id] = nil
+	write_lock(held)
+elseif mine then
+	-- What it took over may still run: the lock stays shut until that has ended,
+	-- and the next in the line may have it from there on.
+	mine.ends = mine.from
+	write_holder(id, mine)
+	write_lock(held)
 end
-redis.call('DEL', KEYS[1], KEYS[2])
-return 1
+if ARGV[2] == 'lift' and call('GET', COOLDOWN) == id then
+	call('DEL', COOLDOWN)
+end
+local stood = leave_line(id)
+if first_in_line() and (mine or stood) then
+	prune(id, true)
+	wake_first()
+end
+return mine and 1 or 0

@@ -1,15 +1,24 @@
 -- Extends a lease that is still its holder's own.
 --
--- KEYS  1 the lock   2 the holder, for people
--- ARGV  1 the lock's value "<id>/<token>"   2 ttl in ms
+-- ARGV  1 id   2 token   3 ttl in ms
 --
--- Returns {1}, or {0, value of the lock or ''}.
+-- Returns {1}, or {0, value of the lock or '', 1 if it was taken over}.
 
-local held = redis.call('GET', KEYS[1])
+local id, token, ttl = ARGV[1], ARGV[2], ARGV[3] + 1
+local value = call('GET', LOCK)
+local record = call('HGET', HOLDERS, id)
+local mine = record and cjson.decode(record)
 
-if held ~= ARGV[1] then
-	return {0, held or ''}
+if not value or not mine or mine.token ~= token or not mine.started or
+	value ~= (mine.kind == 'exclusive' and id .. '/' .. token or mine.kind) or
+	call('PEXPIRE', lease_key(id, mine), ttl) == 0 then
+	local successor = value and
+		call('HEXISTS', HOLDERS, string.match(value, '^[^/]*'))
+	return {0, value or '', successor or 0}
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
+
+-- Beside other holders, the lock lasts as long as the last of them.
+local left = math.max(call('PTTL', LOCK), ttl)
+call('PEXPIRE', LOCK, left)
+call('PEXPIRE', HOLDERS, left)
 return {1}

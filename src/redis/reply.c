@@ -13,6 +13,9 @@
 #define CODE_MAX 32
 #define TEXT_MAX 256
 
+/* Of ms, places and counts: 285 years, and no overflow in ns. */
+#define NUMBER_MAX INT64_C(9000000000000)
+
 /* The error replies that have a meaning for us; all others may pass. */
 static const struct meaning {
 	const char *code;
@@ -223,32 +226,69 @@ static void copy_text(char *to, size_t size, const char *from)
 	snprintf(to, size, "%s", from ? from : "");
 }
 
-static void fill_holder(const redisReply *reply, long long left_ms,
+/* The holder, from its id at element `i` on. */
+static void fill_holder(const redisReply *reply, size_t i,
 			struct holder *holder)
 {
-	const char *value = text_at(reply, 2), *id = text_at(reply, 3), *since;
+	const char *since = text_at(reply, i + 6);
 
-	memset(holder, 0, sizeof(*holder));
-	holder->left_ms = left_ms;
-	copy_text(holder->value, sizeof(holder->value), value);
-	/* What is left of the holder before does not describe this one. */
-	if (!id || !*id || strncmp(value, id, strlen(id)) != 0 ||
-	    value[strlen(id)] != '/')
-		return;
-	copy_text(holder->id, sizeof(holder->id), id);
-	copy_text(holder->host, sizeof(holder->host), text_at(reply, 4));
-	copy_text(holder->pid, sizeof(holder->pid), text_at(reply, 5));
-	copy_text(holder->user, sizeof(holder->user), text_at(reply, 6));
-	copy_text(holder->command, sizeof(holder->command), text_at(reply, 7));
-	copy_text(holder->message, sizeof(holder->message), text_at(reply, 8));
-	since = text_at(reply, 9);
+	copy_text(holder->id, sizeof(holder->id), text_at(reply, i));
+	copy_text(holder->host, sizeof(holder->host), text_at(reply, i + 1));
+	copy_text(holder->pid, sizeof(holder->pid), text_at(reply, i + 2));
+	copy_text(holder->user, sizeof(holder->user), text_at(reply, i + 3));
+	copy_text(holder->command, sizeof(holder->command),
+		  text_at(reply, i + 4));
+	copy_text(holder->message, sizeof(holder->message),
+		  text_at(reply, i + 5));
 	holder->since_ms = since ? strtoll(since, NULL, 10) : 0;
 }
 
-int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
-		  struct holder *holder, char *error, size_t size)
+/* What acquire.lua says behind the 0; its head describes it. */
+static bool fill_refusal(const redisReply *reply, struct refusal *refusal)
 {
-	long long granted, left_ms;
+	static const char *const reasons[] = {
+		[REFUSAL_HELD] = "held",         [REFUSAL_LINE] = "line",
+		[REFUSAL_TAKEN] = "taken",       [REFUSAL_COOLING] = "cooling",
+		[REFUSAL_ANCESTOR] = "ancestor", [REFUSAL_KIND] = "kind",
+	};
+	const char *reason = text_at(reply, 1), *value = text_at(reply, 8);
+	long long numbers[6];
+	size_t i;
+
+	if (!reason || !value)
+		return false;
+	for (i = 0; i < 6; i++) {
+		if (!number_at(reply, i + 2, &numbers[i]))
+			return false;
+		/* The lock of another client may last that long. */
+		if (numbers[i] > NUMBER_MAX)
+			numbers[i] = NUMBER_MAX;
+		if (numbers[i] < -1)
+			numbers[i] = -1;
+	}
+	for (i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if (strcmp(reasons[i], reason) == 0)
+			break;
+	if (i == sizeof(reasons) / sizeof(reasons[0]))
+		return false;
+
+	memset(refusal, 0, sizeof(*refusal));
+	refusal->reason = (enum refusal_reason)i;
+	refusal->again_ms = numbers[0];
+	refusal->exactly = numbers[1];
+	refusal->place = numbers[2];
+	refusal->waiting = numbers[3];
+	refusal->left_ms = numbers[4];
+	refusal->holders = numbers[5];
+	copy_text(refusal->holder.value, sizeof(refusal->holder.value), value);
+	fill_holder(reply, 9, &refusal->holder);
+	return true;
+}
+
+int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
+		  struct refusal *refusal, char *error, size_t size)
+{
+	long long granted;
 
 	if (reply->type == REDIS_REPLY_ERROR)
 		return error_of(reply, error, size);
@@ -258,18 +298,15 @@ int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
 		copy_text(token, STORE_TOKEN_MAX, text_at(reply, 1));
 		return STORE_DONE;
 	}
-	if (granted == 0 && number_at(reply, 1, &left_ms) &&
-	    text_at(reply, 2)) {
-		fill_holder(reply, left_ms, holder);
+	if (granted == 0 && fill_refusal(reply, refusal))
 		return STORE_REFUSED;
-	}
 	return unexpected(reply, error, size);
 }
 
 int reply_renew(const redisReply *reply, char *error, size_t size)
 {
 	char text[TEXT_MAX];
-	long long renewed;
+	long long renewed, taken_over;
 
 	if (reply->type == REDIS_REPLY_ERROR)
 		return error_of(reply, error, size);
@@ -277,9 +314,15 @@ int reply_renew(const redisReply *reply, char *error, size_t size)
 		return unexpected(reply, error, size);
 	if (renewed == 1)
 		return STORE_DONE;
-	if (renewed == 0 && text_at(reply, 1)) {
+	if (renewed == 0 && text_at(reply, 1) &&
+	    number_at(reply, 2, &taken_over)) {
 		log_printable(text_at(reply, 1), text, sizeof(text));
-		if (*text)
+		if (taken_over)
+			snprintf(
+				error, size,
+				"no renewal came in time, and the next in the line has "
+				"taken the lease over");
+		else if (*text)
 			snprintf(error, size,
 				 "another holds the lock now (value \"%s\")",
 				 text);
@@ -297,5 +340,15 @@ int reply_release(const redisReply *reply, char *error, size_t size)
 {
 	if (reply->type == REDIS_REPLY_INTEGER)
 		return STORE_DONE;
+	return error_of(reply, error, size);
+}
+
+int reply_wait(const redisReply *reply, char *error, size_t size)
+{
+	if (reply->type == REDIS_REPLY_NIL)
+		return -ETIMEDOUT;
+	/* What stands in the entry says nothing more. */
+	if (reply->type == REDIS_REPLY_ARRAY)
+		return 0;
 	return error_of(reply, error, size);
 }

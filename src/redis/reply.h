@@ -26,8 +26,11 @@ int reply_handshake(const redisReply *reply, char *error, size_t size);
  * the result is the one that they belong to.
  */
 int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
-		  struct holder *holder, char *error, size_t size);
+		  struct refusal *refusal, char *error, size_t size);
 int reply_renew(const redisReply *reply, char *error, size_t size);
 int reply_release(const redisReply *reply, char *error, size_t size);
+
+/* The answer to the blocking read: 0 woken, -ETIMEDOUT, or an error. */
+int reply_wait(const redisReply *reply, char *error, size_t size);
 
 #endif

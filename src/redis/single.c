@@ -16,13 +16,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ready.h"
 #include "redis/conn.h"
 #include "redis/reply.h"
 #include "redis/scripts.h"
 
-#define KEYS_MAX 3
-#define ARGV_MAX 7
-#define KEY_MAX_BYTES 256
+#define KEYS_MAX 7
+#define ARGV_MAX 13
+#define KEY_MAX_BYTES 320
+#define KIND_MAX_BYTES 32
+
+/*
+ * A server that has nothing else to do looks for blocking reads that are to end
+ * only each 100 ms (its hz).  To end one from here costs a new connection.
+ */
+#define UNBLOCK_NS (150 * NS_PER_MS)
 
 struct store {
 	struct url url;
@@ -32,7 +40,8 @@ struct store {
 	struct conn conn;
 	int cancel_fd;
 	int unanswered; /* replies that are still to come */
-	bool acquire_in_doubt;
+	bool blocked;   /* the last of them is that to a blocking read */
+	bool claimed;   /* the service may hold a lease or a place of ours */
 	char error[STORE_ERROR_MAX];
 };
 
@@ -222,6 +231,7 @@ static int send_call(struct store *store, const struct call *call, bool by_text,
 		if (err)
 			return fail(store, err, "connect to");
 		store->unanswered = 0;
+		store->blocked = false;
 		if (!append_handshake(store, &bytes, &length))
 			err = -ENOMEM;
 	}
@@ -296,12 +306,19 @@ static int call_script(struct store *store, const struct call *call,
 
 /* === the requests ======================================================= */
 
-static void add_key(struct call *call, const struct claim *claim,
-		    const char *suffix)
+/* KEYS as common.lua wants them, the same for each script. */
+static void add_keys(struct call *call, const struct claim *claim)
 {
+	static const char *const suffixes[KEYS_MAX] = {
+		"",       ":token",   ":holders",  ":line",
+		":beats", ":waiters", ":cooldown",
+	};
+	size_t i;
+
 	/* One hash tag for all keys of a lock; NAME cannot hold a brace. */
-	snprintf(call->keys[call->key_count++], KEY_MAX_BYTES, "cflock:{%s}%s",
-		 claim->name, suffix);
+	for (i = 0; i < KEYS_MAX; i++)
+		snprintf(call->keys[call->key_count++], KEY_MAX_BYTES,
+			 "cflock:{%s}%s", claim->name, suffixes[i]);
 }
 
 static void add_argument(struct call *call, const char *argument)
@@ -309,22 +326,46 @@ static void add_argument(struct call *call, const char *argument)
 	call->arguments[call->argument_count++] = argument;
 }
 
+static const char *kind_text(const struct claim *claim,
+			     char buffer[KIND_MAX_BYTES])
+{
+	switch (claim->kind) {
+	case CLAIM_EXCLUSIVE:
+		return "exclusive";
+	case CLAIM_SHARED:
+		return "shared";
+	case CLAIM_SLOTS:
+		snprintf(buffer, KIND_MAX_BYTES, "slots:%d", claim->slots);
+	}
+	return buffer;
+}
+
+static const char *number_text(int64_t number, char buffer[24])
+{
+	snprintf(buffer, 24, "%lld", (long long)number);
+	return buffer;
+}
+
 int store_acquire(struct store *store, const struct claim *claim,
 		  int64_t deadline_ns, struct grant *grant,
-		  struct holder *holder)
+		  struct refusal *refusal)
 {
 	struct call call = { .script = &script_acquire };
-	char ttl[24], token[STORE_TOKEN_MAX];
+	char ttl[24], spare[24], cooldown[24], kind[KIND_MAX_BYTES];
+	char token[STORE_TOKEN_MAX];
 	struct instant sent = clock_now();
 	redisReply *answer;
 	int result;
 
-	snprintf(ttl, sizeof(ttl), "%lld", (long long)claim->ttl_ms);
-	add_key(&call, claim, "");
-	add_key(&call, claim, ":token");
-	add_key(&call, claim, ":holder");
+	add_keys(&call, claim);
 	add_argument(&call, claim->owner.id);
-	add_argument(&call, ttl);
+	add_argument(&call, number_text(claim->ttl_ms, ttl));
+	add_argument(&call, number_text(claim->spare_ms, spare));
+	add_argument(&call, kind_text(claim, kind));
+	add_argument(&call, claim->may_wait ? "wait" : "");
+	add_argument(&call, number_text(claim->cooldown_ms, cooldown));
+	add_argument(&call, claim->retry_failed ? "retry" : "");
+	add_argument(&call, claim->ancestors);
 	add_argument(&call, claim->owner.host);
 	add_argument(&call, claim->owner.pid);
 	add_argument(&call, claim->owner.user);
@@ -334,14 +375,15 @@ int store_acquire(struct store *store, const struct claim *claim,
 	result = call_script(store, &call, deadline_ns,
 			     (unsigned int)claim->ttl_ms, &answer);
 	if (result) {
-		store->acquire_in_doubt |= store->unanswered > 0;
+		store->claimed |= store->unanswered > 0;
 		return result;
 	}
-	result = reply_acquire(answer, token, holder, store->error,
+	result = reply_acquire(answer, token, refusal, store->error,
 			       sizeof(store->error));
 	freeReplyObject(answer);
 	/* An error may come from the middle of the script. */
-	store->acquire_in_doubt = result < 0;
+	store->claimed =
+		result < 0 || (result == STORE_REFUSED && refusal->place > 0);
 	if (result == STORE_DONE) {
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
@@ -349,20 +391,66 @@ int store_acquire(struct store *store, const struct claim *claim,
 	return result;
 }
 
+/* Sends the blocking read, that is to end at until_ns. */
+static int send_wait(struct store *store, const struct claim *claim,
+		     int64_t until_ns)
+{
+	char key[KEY_MAX_BYTES], block[24], *bytes = NULL;
+	const char *argv[] = { "XREAD", "BLOCK", block, "STREAMS", key, "0" };
+	int64_t ns = until_ns - clock_boot_ns();
+	size_t length = 0;
+	int err = -ENOMEM;
+
+	/* BLOCK 0 would be without end. */
+	number_text(ns > NS_PER_MS ? ns / NS_PER_MS : 1, block);
+	snprintf(key, sizeof(key), "cflock:{%s}:wake:%s", claim->name,
+		 claim->owner.id);
+	if (append(&bytes, &length, 6, argv)) {
+		store->unanswered++;
+		err = conn_send(&store->conn, bytes, length, until_ns,
+				store->cancel_fd);
+	}
+	free(bytes);
+	if (err)
+		return fail_connection(store, err, "send to");
+	store->blocked = true;
+	return 0;
+}
+
+int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
+	       bool exactly)
+{
+	redisReply *reply;
+	int err;
+
+	/* Not connected, or with an answer to come: nothing can wake us. */
+	if (store->conn.fd < 0 || store->unanswered)
+		return wait_until_ready(-1, 0, until_ns, store->cancel_fd);
+	err = send_wait(store, claim, until_ns);
+	if (err)
+		return err;
+	err = receive_answer(store, &reply,
+			     exactly ? until_ns : until_ns + UNBLOCK_NS);
+	if (err)
+		return err;
+	store->blocked = false;
+	err = reply_wait(reply, store->error, sizeof(store->error));
+	freeReplyObject(reply);
+	return err;
+}
+
 int store_renew(struct store *store, const struct claim *claim,
 		const struct grant *grant, int64_t deadline_ns)
 {
 	struct call call = { .script = &script_renew };
-	char value[HOLDER_ID_MAX + STORE_TOKEN_MAX], ttl[24];
 	redisReply *answer;
+	char ttl[24];
 	int result;
 
-	snprintf(value, sizeof(value), "%s/%s", claim->owner.id, grant->token);
-	snprintf(ttl, sizeof(ttl), "%lld", (long long)claim->ttl_ms);
-	add_key(&call, claim, "");
-	add_key(&call, claim, ":holder");
-	add_argument(&call, value);
-	add_argument(&call, ttl);
+	add_keys(&call, claim);
+	add_argument(&call, claim->owner.id);
+	add_argument(&call, grant->token);
+	add_argument(&call, number_text(claim->ttl_ms, ttl));
 
 	result = call_script(store, &call, deadline_ns,
 			     (unsigned int)claim->ttl_ms, &answer);
@@ -373,22 +461,23 @@ int store_renew(struct store *store, const struct claim *claim,
 	return result;
 }
 
-static void fill_release(struct call *call, const struct claim *claim)
+static void fill_release(struct call *call, const struct claim *claim,
+			 bool lift)
 {
 	call->script = &script_release;
-	add_key(call, claim, "");
-	add_key(call, claim, ":holder");
+	add_keys(call, claim);
 	add_argument(call, claim->owner.id);
+	add_argument(call, lift ? "lift" : "");
 }
 
-int store_release(struct store *store, const struct claim *claim,
+int store_release(struct store *store, const struct claim *claim, bool lift,
 		  int64_t deadline_ns)
 {
 	struct call call = { 0 };
 	redisReply *answer;
 	int result;
 
-	fill_release(&call, claim);
+	fill_release(&call, claim, lift);
 	result = call_script(store, &call, deadline_ns,
 			     (unsigned int)claim->ttl_ms, &answer);
 	if (result)
@@ -396,7 +485,7 @@ int store_release(struct store *store, const struct claim *claim,
 	result = reply_release(answer, store->error, sizeof(store->error));
 	freeReplyObject(answer);
 	if (result == STORE_DONE)
-		store->acquire_in_doubt = false;
+		store->claimed = false;
 	return result;
 }
 
@@ -409,18 +498,18 @@ void store_withdraw(struct store *store, const struct claim *claim,
 	char *bytes = NULL;
 	size_t length = 0;
 
-	if (!store->acquire_in_doubt)
+	if (!store->claimed)
 		return;
 	store->cancel_fd = -1;
-	if (store->conn.fd < 0 || !store->unanswered) {
+	if (store->conn.fd < 0 || !store->unanswered || store->blocked) {
 		/* What is to be told is why the acquire failed. */
 		memcpy(cause, store->error, sizeof(cause));
-		store_release(store, claim, deadline_ns);
+		store_release(store, claim, true, deadline_ns);
 		memcpy(store->error, cause, sizeof(cause));
 		return;
 	}
 
-	fill_release(&call, claim);
+	fill_release(&call, claim, true);
 	if (append_call(&bytes, &length, &call, true) &&
 	    conn_send(&store->conn, bytes, length, deadline_ns, -1) == 0) {
 		store->unanswered++;
@@ -434,5 +523,5 @@ void store_withdraw(struct store *store, const struct claim *claim,
 	free(bytes);
 	conn_close(&store->conn);
 	store->unanswered = 0;
-	store->acquire_in_doubt = false;
+	store->claimed = false;
 }

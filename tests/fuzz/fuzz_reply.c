@@ -15,29 +15,31 @@
 #include "clock.h"
 #include "redis/conn.h"
 #include "redis/reply.h"
+#include "waitshow.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void judge(const redisReply *reply)
 {
 	char token[STORE_TOKEN_MAX] = "", error[STORE_ERROR_MAX] = "";
-	char text[HOLDER_TEXT_MAX];
-	struct holder holder;
+	char text[REFUSAL_TEXT_MAX];
+	struct refusal refusal;
 	int result;
 
-	memset(&holder, 0, sizeof(holder));
+	memset(&refusal, 0, sizeof(refusal));
 	reply_is_noscript(reply);
 	reply_handshake(reply, error, sizeof(error));
 	reply_renew(reply, error, sizeof(error));
 	reply_release(reply, error, sizeof(error));
-	result = reply_acquire(reply, token, &holder, error, sizeof(error));
+	reply_wait(reply, error, sizeof(error));
+	result = reply_acquire(reply, token, &refusal, error, sizeof(error));
 	if (result == STORE_DONE &&
 	    (!*token || strspn(token, "0123456789") != strlen(token)))
 		abort();
 	if (result < 0 && !*error)
 		abort();
 	if (result == STORE_REFUSED)
-		holder_format(&holder, text, sizeof(text));
+		refusal_format(&refusal, text, sizeof(text));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

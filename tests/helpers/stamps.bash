@@ -5,7 +5,7 @@ stamp_setup() {
 	test_setup
 	# Known to the server, so that the Nth reply is what a test means by it.
 	for script in acquire renew release; do
-		rcli -x script load <"${top_srcdir:-$BATS_TEST_DIRNAME/..}/src/redis/$script.lua"
+		script_text "$script" | rcli -x script load
 	done
 }
 

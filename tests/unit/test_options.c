@@ -55,6 +55,15 @@ static void test_values(void)
 	is_int(options.conflict_exit_code, 7, "-E007 is decimal");
 	ok(options.close && options.quiet, "letters in one word");
 	is_int(options.wait_ns, 3 * S, "--timeout");
+	is_good("--cooldown 5m --retry-failed j t");
+	is_int(options.cooldown_ns, 300 * S, "--cooldown");
+	ok(options.retry_failed, "--retry-failed");
+	is_good("-x -m 3 -s j t");
+	ok(options.shared && !options.slots, "of -x, -m and -s, -s is last");
+	is_good("-s -x -m 1000000 j t");
+	ok(!options.shared && options.slots == 1000000, "... -m is last");
+	is_good("-s -m 3 -e j t");
+	ok(!options.shared && !options.slots, "... -e is last");
 	is_good("--serv redis://h j t");
 	is_str(options.server.host, "h", "an abbreviated option");
 	is_good("--stop-signal RTMIN+3 j t");
@@ -159,8 +168,6 @@ static void test_names(void)
 static void test_bad_usage(void)
 {
 	static const char *const not_built[] = {
-		"-s",         "--shared",         "-m 3",
-		"--slots=3",  "--cooldown 5m",    "--retry-failed",
 		"--prefer x", "--min-replicas=1", "--attach 1",
 		"--release",  "--no-grace",
 	};
@@ -171,6 +178,12 @@ static void test_bad_usage(void)
 		snprintf(text, sizeof(text), "%s j t", not_built[i]);
 		is_bad(text, -EINVAL, "is not built yet");
 	}
+	is_bad("--slots 0 j t", -EINVAL, "'0' is not a number");
+	is_bad("-m 1000001 j t", -EINVAL, "'1000001' is not a number");
+	is_bad("--retry-failed j t", -EINVAL, "it needs --cooldown");
+	is_bad("--cooldown 0 --retry-failed j t", -EINVAL, "it needs");
+	is_bad("--cooldown 5m -s j t", -EINVAL, "neither with --shared");
+	is_bad("--cooldown 5m -m 3 j t", -EINVAL, "nor with --slots");
 	is_bad("-F j t", -EINVAL, "renew");
 	is_bad("--no-fork j t", -EINVAL, "drop -F");
 	is_bad("-u j", -EINVAL, "no descriptor");
@@ -242,8 +255,10 @@ static void test_bad_usage(void)
 static void test_usage(void)
 {
 	static const char *const hidden[] = {
-		"--shared",  "--slots",  "--cooldown", "--unlock",
-		"--no-fork", "--attach", "--prefer",
+		"--unlock",
+		"--no-fork",
+		"--attach",
+		"--prefer",
 	};
 	const char *usage = options_usage();
 	const char *start, *end;

@@ -1,0 +1,186 @@
+-- common.lua: what stands before each of the other scripts, in one text.
+--
+-- A lock NAME has these keys, all with the hash tag {NAME}:
+--
+-- KEYS  1 the lock: a string with an expiry, as any client makes it by SET NX
+--         PX: "<id>/<token>" of an exclusive holder, "shared", or "slots:<N>"
+--       2 the highest fencing token that was ever given; without expiry
+--       3 holders: a hash, id -> JSON; it counts only while the lock is there
+--       4 the line: a sorted set, id -> ticket, a number that only grows
+--       5 signs of life of those who wait: a sorted set, id -> server time, ms
+--       6 waiters: a hash, id -> JSON; also "kind", and "patience" (see prune)
+--       7 the cooldown: a string with an expiry, the id of the run it began with
+--
+-- and two more of a single id:
+--
+--       <lock>:lease:<id>   lives as long as the lease of a holder that need not
+--                           be alone; the others' is the life of the lock itself
+--       <lock>:wake:<id>    a stream that one who waits reads from, blocking: an
+--                           entry asks it to come and claim
+--
+-- To renew is to move an expiry, which Redis does also when it is out of memory.
+--
+-- A holder is {token, kind, spare, from, started, since, host, pid, user, command,
+-- message}, and, as it is read, `ends`, of its lease.  kind: "exclusive", "shared"
+-- or "slots:<N>".  spare: that many ms before its end, the lease may be taken
+-- over.  from, started: who takes over holds the lock at once, but may not start
+-- before the lease that it took over would have ended; until it has started,
+-- nothing runs under its lease.
+
+local LOCK, TOKEN, HOLDERS, LINE, BEATS, WAITERS, COOLDOWN = unpack(KEYS)
+
+-- Who waits gives a sign of life each BEAT_MS, and leaves the line when none
+-- came for SILENT_MS: enough for two to be missed.
+local BEAT_MS = 1200
+local SILENT_MS = 2700
+
+-- Longer than any lease.
+local FOREVER_MS = 86400000
+
+-- Other clients' locks end without a word: ask again so often.
+local FOREIGN_MS = 100
+
+-- Longer than any pause of the line as a whole; what is left over goes then.
+local LEFTOVER_MS = 60000
+
+local call = redis.call
+local clock = call('TIME')
+local now_us = clock[1] * 1000000 + clock[2]
+local now = math.floor(now_us / 1000)
+
+-- What lives as long as the lease of a holder.
+local function lease_key(id, holder)
+	return holder.kind == 'exclusive' and LOCK or LOCK .. ':lease:' .. id
+end
+
+-- Returns the holders by id, without those whose leases have ended; or none, and
+-- the value of the lock, when that is of a client that is not cflock.
+local function read_holders()
+	local value = call('GET', LOCK)
+	local known = call('HGETALL', HOLDERS)
+	local held = {}
+
+	if not value then
+		if #known > 0 then -- of a lock that somebody has deleted
+			call('DEL', HOLDERS)
+		end
+		return held
+	end
+	local ours = value == 'shared' or string.sub(value, 1, 6) == 'slots:'
+	for i = 1, #known, 2 do
+		local id, holder = known[i], cjson.decode(known[i + 1])
+		ours = ours or value == id .. '/' .. holder.token
+		local left = call('PTTL', lease_key(id, holder))
+		if left > 0 then
+			holder.ends = now + 1 + left
+			held[id] = holder
+		elseif left == -1 then -- somebody has made it last for ever
+			holder.ends = now + FOREVER_MS
+			held[id] = holder
+		else
+			call('HDEL', HOLDERS, id)
+		end
+	end
+	if not ours or not next(held) then
+		return {}, value
+	end
+	return held
+end
+
+-- Writes the lock and the expiry of the holders' key so as to fit `held`.
+local function write_lock(held)
+	local ends, value = now, nil
+
+	for id, holder in pairs(held) do
+		ends = math.max(ends, holder.ends)
+		value = holder.kind
+		if value == 'exclusive' then
+			value = id .. '/' .. holder.token
+		end
+	end
+	if not value then
+		call('DEL', LOCK, HOLDERS)
+		return
+	end
+	call('PEXPIRE', HOLDERS, ends - now)
+	call('SET', LOCK, value, 'PX', ends - now)
+end
+
+-- Writes down a holder that read_holders() has not read yet, or has changed.
+local function write_holder(id, holder)
+	call('HSET', HOLDERS, id, cjson.encode(holder))
+	if lease_key(id, holder) ~= LOCK then
+		call('SET', lease_key(id, holder), 1, 'PX', holder.ends - now)
+	end
+end
+
+local function drop_holder(id, holder)
+	call('HDEL', HOLDERS, id)
+	if lease_key(id, holder) ~= LOCK then
+		call('DEL', lease_key(id, holder))
+	end
+end
+
+-- Takes those out of the line who are silent, except `id`.
+--
+-- When all are, it was more likely we who could not hear them: a server that was
+-- frozen, a network that was cut.  Then, if `patient`, all keep their places for
+-- as long again, so that the order survives.
+local function prune(id, patient)
+	local silent = call('ZRANGEBYSCORE', BEATS, '-inf', now - SILENT_MS)
+
+	if #silent == 0 then
+		return
+	end
+	if patient then
+		local last = call('ZREVRANGE', BEATS, 0, 0, 'WITHSCORES')[2]
+		if tonumber(last) <= now - SILENT_MS then
+			call('HSET', WAITERS, 'patience', now + SILENT_MS)
+			return
+		end
+		if now < tonumber(call('HGET', WAITERS, 'patience') or 0) then
+			return
+		end
+	end
+	for _, other in ipairs(silent) do
+		if other ~= id then
+			call('ZREM', LINE, other)
+			call('ZREM', BEATS, other)
+			call('HDEL', WAITERS, other)
+		end
+	end
+end
+
+-- Returns the id of the first in the line, or nil.
+local function first_in_line()
+	return call('ZRANGE', LINE, 0, 0)[1]
+end
+
+local function wake_key(id)
+	return LOCK .. ':wake:' .. id
+end
+
+-- Asks the first in the line to come.
+local function wake_first()
+	local first = first_in_line()
+
+	if first then
+		call('XADD', wake_key(first), 'MAXLEN', 1, '*', 'come', 1)
+		call('PEXPIRE', wake_key(first), SILENT_MS)
+	end
+end
+
+-- Gives up the place of `id`.  Returns true when it stood in the line.
+local function leave_line(id)
+	if call('ZREM', LINE, id) == 0 then
+		return false
+	end
+	call('ZREM', BEATS, id)
+	call('HDEL', WAITERS, id)
+	call('DEL', wake_key(id))
+	if call('EXISTS', LINE) == 0 then
+		call('DEL', WAITERS)
+	end
+	return true
+end
+
