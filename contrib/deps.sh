@@ -1,5 +1,6 @@
 #!/bin/sh
-# deps.sh build|test: installs what a build, or the tests too, lack here.
+# deps.sh build|test|bench: installs what a build lacks here; or the tests, too;
+# or what the benchmarks compare with.
 # Debian and Ubuntu: by apt-get (through sudo when not root).  Elsewhere: says
 # what to install, and exits with 1 when something is missing.
 set -eu
@@ -38,7 +39,14 @@ nft              nftables         nftables              nftables           -
 python3          python3          python3               python3            python3
 openssl          openssl          openssl               openssl            openssl
 script           util-linux       util-linux            util-linux-misc    -
+faketime         faketime         libfaketime           libfaketime        libfaketime
+spin             spin             -                     -                  spin
 flock            util-linux       util-linux            flock              -
+'
+
+bench='
+etcd             etcd-server      etcd                  etcd               etcd
+etcdctl          etcd-client      etcd                  etcd-ctl           etcd
 '
 
 has_fuzzer() {
@@ -81,7 +89,8 @@ tell() {
 case ${1-} in
 build) wanted=$build ;;
 test) wanted=$build$test ;;
-*) echo "usage: sh contrib/deps.sh build|test" >&2; exit 64 ;;
+bench) wanted=$build$bench ;;
+*) echo "usage: sh contrib/deps.sh build|test|bench" >&2; exit 64 ;;
 esac
 
 if [ "$(uname)" = Darwin ]; then

@@ -25,6 +25,7 @@
 local id, ttl, spare, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local may_wait = ARGV[5] == 'wait'
 local slots = tonumber(string.match(kind, '^slots:(%d+)$'))
+read_clock()
 local held, foreign = read_holders()
 local mine = held[id]
 local first = first_in_line()
@@ -103,7 +104,9 @@ end
 
 if mine then
 	if not mine.started and mine.from > now then
-		call('ZADD', BEATS, 'XX', now, id)
+		if call('ZSCORE', LINE, id) then
+			show_life(id)
+		end
 		return refuse('taken', math.min(BEAT_MS, mine.from - now),
 			mine.from - now, id, mine)
 	end
@@ -177,7 +180,7 @@ if kind ~= 'exclusive' then
 end
 
 if first then
-	prune(id, may_wait)
+	prune(id)
 	first = first_in_line()
 end
 
@@ -211,14 +214,11 @@ if may_wait then
 		call('HSET', WAITERS, id, cjson.encode(describe({})))
 		first = first or id
 	end
-	call('ZADD', BEATS, now, id)
-	call('DEL', wake_key(id))
 	if kind ~= 'exclusive' then
 		call('HSET', WAITERS, 'kind', kind)
 	end
-	for _, key in ipairs({LINE, BEATS, WAITERS}) do
-		call('PEXPIRE', key, LEFTOVER_MS)
-	end
+	call('DEL', wake_key(id))
+	show_life(id)
 end
 
 if foreign then
@@ -262,8 +262,7 @@ if first == id then
 	again = math.min(again, overdue)
 elseif first then
 	-- Should the first be dead, somebody has to see it in time.
-	local beat = tonumber(call('ZSCORE', BEATS, first) or 0)
-	again = math.min(again, math.max(FOREIGN_MS, beat + SILENT_MS + 1 - now))
+	again = math.min(again, until_pruned(first))
 end
 if shown then
 	return refuse('held', again, free - now, shown, held[shown])

@@ -44,9 +44,16 @@ local FOREIGN_MS = 100
 local LEFTOVER_MS = 60000
 
 local call = redis.call
-local clock = call('TIME')
-local now_us = clock[1] * 1000000 + clock[2]
-local now = math.floor(now_us / 1000)
+
+-- Server time, in us, and in ms rounded down.  Not there before read_clock().
+local now_us, now
+
+local function read_clock()
+	local clock = call('TIME')
+
+	now_us = clock[1] * 1000000 + clock[2]
+	now = math.floor(now_us / 1000)
+end
 
 -- What lives as long as the lease of a holder.
 local function lease_key(id, holder)
@@ -121,33 +128,61 @@ local function drop_holder(id, holder)
 	end
 end
 
+-- Takes `id` out of the line.  Returns true when it stood there.
+local function take_out(id)
+	if call('ZREM', LINE, id) == 0 then
+		return false
+	end
+	call('ZREM', BEATS, id)
+	call('HDEL', WAITERS, id)
+	if call('EXISTS', LINE) == 0 then
+		call('DEL', WAITERS)
+	end
+	return true
+end
+
 -- Takes those out of the line who are silent, except `id`.
 --
 -- When all are, it was more likely we who could not hear them: a server that was
--- frozen, a network that was cut.  Then, if `patient`, all keep their places for
--- as long again, so that the order survives.
-local function prune(id, patient)
+-- frozen, a network that was cut.  Then all keep their places for as long again,
+-- once, so that the order survives.
+local function prune(id)
 	local silent = call('ZRANGEBYSCORE', BEATS, '-inf', now - SILENT_MS)
 
 	if #silent == 0 then
 		return
 	end
-	if patient then
-		local last = call('ZREVRANGE', BEATS, 0, 0, 'WITHSCORES')[2]
-		if tonumber(last) <= now - SILENT_MS then
-			call('HSET', WAITERS, 'patience', now + SILENT_MS)
-			return
-		end
-		if now < tonumber(call('HGET', WAITERS, 'patience') or 0) then
-			return
-		end
+	local last = tonumber(call('ZREVRANGE', BEATS, 0, 0, 'WITHSCORES')[2])
+	local patience = tonumber(call('HGET', WAITERS, 'patience') or 0)
+	if last <= now - SILENT_MS and last > patience - SILENT_MS then
+		patience = now + SILENT_MS
+		call('HSET', WAITERS, 'patience', patience)
+	end
+	if now < patience then
+		return
 	end
 	for _, other in ipairs(silent) do
 		if other ~= id then
-			call('ZREM', LINE, other)
-			call('ZREM', BEATS, other)
-			call('HDEL', WAITERS, other)
+			take_out(other)
 		end
+	end
+end
+
+-- ms until the first in the line, if it stays silent, is taken out of it.
+local function until_pruned(first)
+	local beat = tonumber(call('ZSCORE', BEATS, first) or 0)
+
+	if beat > now - SILENT_MS then
+		return beat + SILENT_MS + 1 - now
+	end
+	return math.max(1, (call('HGET', WAITERS, 'patience') or 0) - now)
+end
+
+-- A sign of life of `id`, which stands in the line.
+local function show_life(id)
+	call('ZADD', BEATS, now, id)
+	for _, key in ipairs({LINE, BEATS, WAITERS}) do
+		call('PEXPIRE', key, LEFTOVER_MS)
 	end
 end
 
@@ -172,15 +207,7 @@ end
 
 -- Gives up the place of `id`.  Returns true when it stood in the line.
 local function leave_line(id)
-	if call('ZREM', LINE, id) == 0 then
-		return false
-	end
-	call('ZREM', BEATS, id)
-	call('HDEL', WAITERS, id)
 	call('DEL', wake_key(id))
-	if call('EXISTS', LINE) == 0 then
-		call('DEL', WAITERS)
-	end
-	return true
+	return take_out(id)
 end
 

@@ -5,26 +5,44 @@
 -- Returns 1, or 0 when that id held nothing.
 
 local id = ARGV[1]
-local held = read_holders()
-local mine = held[id]
 
-if mine and (mine.started or mine.from <= now) then
-	drop_holder(id, mine)
-	held[id] = nil
-	write_lock(held)
-elseif mine then
-	-- What it took over may still run: the lock stays shut until that has ended,
-	-- and the next in the line may have it from there on.
-	mine.ends = mine.from
-	write_holder(id, mine)
-	write_lock(held)
+-- Returns true when `id` held the lock.
+local function release()
+	local value = call('GET', LOCK)
+	local record = value and call('HGET', HOLDERS, id)
+	local mine = record and cjson.decode(record)
+
+	if mine and mine.started and value == id .. '/' .. mine.token then
+		call('DEL', LOCK, HOLDERS) -- alone: no other is to be looked at
+		return true
+	end
+
+	read_clock()
+	local held = read_holders()
+	mine = held[id]
+	if mine and not mine.started and mine.from > now then
+		-- What it took over may still run: the lock stays shut until that has
+		-- ended, and the next in the line may have it from there on.
+		mine.ends = mine.from
+		write_holder(id, mine)
+		write_lock(held)
+	elseif mine then
+		drop_holder(id, mine)
+		held[id] = nil
+		write_lock(held)
+	end
+	return mine ~= nil
 end
+
+local held_it = release()
 if ARGV[2] == 'lift' and call('GET', COOLDOWN) == id then
 	call('DEL', COOLDOWN)
 end
-local stood = leave_line(id)
-if first_in_line() and (mine or stood) then
-	prune(id, true)
-	wake_first()
+if first_in_line() then
+	read_clock()
+	if leave_line(id) or held_it then
+		prune(id)
+		wake_first()
+	end
 end
-return mine and 1 or 0
+return held_it and 1 or 0
