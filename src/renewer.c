@@ -205,6 +205,6 @@ struct store *renewer_stop(struct renewer *renewer, struct lease *lease)
 	*lease = renewer->lease;
 	store = renewer->busy ? NULL : renewer->store;
 	pthread_mutex_unlock(&renewer->mutex);
-	wake(renewer);
+	/* Not woken: it would only get in the way of the release. */
 	return store;
 }

@@ -76,8 +76,11 @@ local function hold(from, token)
 	end
 	if first then
 		leave_line(id)
-		-- The next has a new lease to watch; or may come in, too.
-		wake_first()
+		-- The next may come in, too, or has a lease to watch that may be
+		-- overdue before its next sign of life.
+		if kind ~= 'exclusive' or ttl - spare < 2 * BEAT_MS then
+			wake_first()
+		end
 	end
 end
 
