@@ -80,6 +80,10 @@ memcheck() {
 }
 
 # Of the tests only what shows that the tarball holds all that is needed.
+model() {
+	sh "$src/tests/model/run.sh"
+}
+
 distcheck() {
 	"$src/configure" && make distcheck "TESTS=$(tests basic)" \
 		DISTCHECK_CONFIGURE_FLAGS=--enable-werror
@@ -98,6 +102,7 @@ if [ -z "${QUICK-}" ]; then
 		-- "TESTS=$(tests basic loss)"
 	step lint lint
 	step valgrind memcheck
+	step model model
 	step distcheck distcheck
 fi
 
