@@ -65,6 +65,27 @@ lines_shown() {
 	shown | tr -d '\n' | sed 's/\r/\n/g'
 }
 
+# has_shown N: lines.
+has_shown() {
+	[ "$(lines_shown | grep -c 'waiting for')" -ge "$1" ]
+}
+
+one_waits() {
+	[ "$(rcli zcard "$key:line")" = 1 ]
+}
+
+is_told() {
+	grep -q "waiting, $1" "$work/verbose"
+}
+
+sleeps_so_far() {
+	rcli info commandstats | sed -n 's/^cmdstat_xread:calls=\([0-9]*\),.*/\1/p'
+}
+
+has_slept() {
+	[ "$(sleeps_so_far)" -ge "$1" ]
+}
+
 @test "one line that updates itself, and is gone when the command starts" {
 	hold
 	on_terminal 250 "$CFLOCK -w 50 $name echo started"
@@ -73,8 +94,7 @@ lines_shown() {
 	shows "s left), place 1 of 1 in line: held by host $(uname -n), pid $holder, user "
 	shows "sh -c read -r _ <\"\$work/go\" (of the test)"
 	# It updates itself in place: not one newline so far.
-	updates() { [ "$(lines_shown | grep -c 'waiting for')" -ge 3 ]; }
-	wait_until updates
+	wait_until has_shown 3
 	[ "$(shown | tr -dc '\n' | wc -c)" = 0 ]
 	let_go
 	ended_with 0
@@ -84,7 +104,6 @@ lines_shown() {
 @test "a wait of less than a second shows nothing" {
 	hold
 	on_terminal 200 "$CFLOCK $name echo started"
-	one_waits() { [ "$(rcli zcard "$key:line")" = 1 ]; }
 	wait_until one_waits
 	let_go
 	ended_with 0
@@ -96,7 +115,6 @@ lines_shown() {
 	in_background "$CFLOCK" "$name" true
 	pids+=("$background")
 	first=$background
-	one_waits() { [ "$(rcli zcard "$key:line")" = 1 ]; }
 	wait_until one_waits
 	on_terminal 200 "$CFLOCK $name true"
 	wait_until shows "place 2 of 2 in line"
@@ -134,8 +152,7 @@ lines_shown() {
 @test "never wider than the terminal, whatever others wrote" {
 	hold --message "$(printf 'wide \xe2\x82\xac\xe2\x82\xac\xe2\x82\xac \033]0;gotcha\007 %080d' 1)"
 	on_terminal 40 "$CFLOCK -w 4 $name true"
-	updates() { [ "$(lines_shown | grep -c 'waiting for')" -ge 2 ]; }
-	wait_until updates
+	wait_until has_shown 2
 	lines_shown | grep 'waiting for' | sed 's/\x1b\[K//g' >"$work/lines"
 	while IFS= read -r line; do
 		[ "${#line}" -lt 40 ] || fail "too long: $line"
@@ -158,20 +175,16 @@ lines_shown() {
 	in_background "$CFLOCK" "$name" true 2>"$work/silent"
 	pids+=("$background")
 	silent=$background
-	one_waits() { [ "$(rcli zcard "$key:line")" = 1 ]; }
 	wait_until one_waits
 	in_background "$CFLOCK" -v "$name" true 2>"$work/verbose"
 	pids+=("$background")
 	verbose=$background
-	is_told() { grep -q "waiting, $1" "$work/verbose"; }
 	wait_until is_told "place 2 of 2 in line: held by host"
 	kill -TERM "$silent"
 	wait_until is_told "place 1 of 1 in line: held by host"
 	# Some signs of life later, nothing has changed.
-	calls() { rcli info commandstats | sed -n 's/^cmdstat_xread:calls=\([0-9]*\),.*/\1/p'; }
-	enough=$(($(calls) + 2))
-	have_enough() { [ "$(calls)" -ge "$enough" ]; }
-	wait_until have_enough
+	sleeps=$(sleeps_so_far)
+	wait_until has_slept $((sleeps + 2))
 	[ "$(grep -c waiting "$work/verbose")" = 2 ]
 	let_go
 	wait "$verbose"
