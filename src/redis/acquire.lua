@@ -154,6 +154,9 @@ local function find_obstacles()
 	end
 	-- Of those that could stay beside us, the first to end, for want of slots.
 	table.sort(beside, function(a, b)
+		if a.overdue == b.overdue then
+			return a.free < b.free
+		end
 		return a.overdue < b.overdue
 	end)
 	for i = 1, #beside - (slots or 1) + 1 do
@@ -162,14 +165,33 @@ local function find_obstacles()
 	return obstacles
 end
 
--- What others that are not exclusive use the lock as.
+-- What others that are not exclusive use the lock as, or wait to.
 local function other_kind()
 	for _, holder in pairs(held) do
 		if holder.kind ~= 'exclusive' then
 			return holder.kind
 		end
 	end
-	return call('HGET', WAITERS, 'kind')
+	local other = call('HGET', WAITERS, 'kind')
+	if not other or other == kind then
+		return other
+	end
+	-- Those who stood in the line as that may all be gone.
+	for _, waiter in ipairs(call('ZRANGE', LINE, 0, -1)) do
+		local record = call('HGET', WAITERS, waiter)
+		if waiter ~= id and record and cjson.decode(record).kind == other then
+			return other
+		end
+	end
+end
+
+if first then
+	local before = first
+	prune(id)
+	first = first_in_line()
+	if first ~= before and first ~= id then
+		wake_first() -- it cannot know that its turn has come
+	end
 end
 
 if kind ~= 'exclusive' then
@@ -180,11 +202,6 @@ if kind ~= 'exclusive' then
 		end
 		return refuse('kind', 0, 0, nil, {value = other})
 	end
-end
-
-if first then
-	prune(id)
-	first = first_in_line()
 end
 
 -- Whoever runs now may yet fail, and another is to run then.

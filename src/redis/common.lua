@@ -147,6 +147,12 @@ end
 -- frozen, a network that was cut.  Then all keep their places for as long again,
 -- once, so that the order survives.
 local function prune(id)
+	local first = call('ZRANGE', LINE, 0, 0)[1]
+	if first and not call('ZSCORE', BEATS, first) then
+		call('ZADD', BEATS, now, first) -- somebody has deleted the key
+		call('PEXPIRE', BEATS, LEFTOVER_MS)
+	end
+
 	local silent = call('ZRANGEBYSCORE', BEATS, '-inf', now - SILENT_MS)
 
 	if #silent == 0 then
