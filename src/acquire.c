@@ -51,6 +51,7 @@ struct waiting {
 	int64_t heard_ns;  /* last sign of the service's life */
 	int64_t asking_ns; /* since when it is asked without an answer */
 	bool was_refused;
+	bool was_late; /* an answer that granted */
 };
 
 /* The instant at which an unreachable service is given up. */
@@ -70,9 +71,17 @@ static int after_grant(struct waiting *w, const struct grant *grant)
 {
 	const struct lease_policy *policy = w->request->policy;
 
-	/* So late that a renewal is due: asked again, the lease begins anew. */
-	if (clock_elapsed_ns(grant->sent, clock_now()) < policy->renew_every_ns)
+	int64_t elapsed_ns = clock_elapsed_ns(grant->sent, clock_now());
+
+	if (elapsed_ns < policy->renew_every_ns)
 		return 0;
+	/*
+	 * So late that a renewal is due: asked again, the lease begins anew.  Not
+	 * for ever, where answers take that long each time.
+	 */
+	if (w->was_late && elapsed_ns < policy->renew_by_ns)
+		return 0;
+	w->was_late = true;
 	w->asking_ns = w->heard_ns = clock_boot_ns();
 	return ASK_AGAIN;
 }
@@ -122,6 +131,10 @@ static int after_refusal(struct waiting *w, const struct refusal *refusal)
 	if (store_error_is_final(err))
 		return err;
 	/* The connection may be lost: the next request will tell, in its time. */
+	if (err && err != -ETIMEDOUT && err != -ECANCELED)
+		wait_until_ready(-1, 0,
+				 least(clock_boot_ns() + ASK_AGAIN_NS, last_ns),
+				 w->request->signals->fd);
 	w->asking_ns = clock_boot_ns();
 	return ASK_AGAIN;
 }
@@ -160,12 +173,8 @@ static int ask_until_answered(struct waiting *w, struct acquire_answer *answer)
 				       least(give_up_ns(w), limit_ns),
 				       &answer->grant, &answer->refusal);
 		answer->signal = take_deadly_signal(request->signals);
-		if (answer->signal) {
-			if (result == STORE_DONE)
-				store_release(w->store, request->claim, true,
-					      clock_boot_ns() + WITHDRAW_NS);
+		if (answer->signal)
 			return -EINTR;
-		}
 
 		if (result == STORE_DONE)
 			verdict = after_grant(w, &answer->grant);

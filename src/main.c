@@ -333,7 +333,8 @@ static int run_command(struct run *run)
 	supervise(&supervision, &outcome);
 	/* Where the lease was lost, nobody expects a release to work. */
 	release(run, renewer_stop(supervision.renewer, &lease), &lease,
-		run->options.retry_failed && !has_succeeded(&outcome),
+		outcome.kind == OUTCOME_NOT_STARTED ||
+			(run->options.retry_failed && !has_succeeded(&outcome)),
 		outcome.kind == OUTCOME_LOST ? LOG_VERBOSE : LOG_WARNING);
 	return code_of_outcome(&outcome);
 }

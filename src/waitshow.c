@@ -2,6 +2,7 @@
 
 #include "waitshow.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -95,6 +96,15 @@ static int terminal_columns(void)
 	return window.ws_col;
 }
 
+/* Ctrl-S, or a terminal that is gone, must not keep us from waiting. */
+static bool put(const char *text, size_t length)
+{
+	struct pollfd writable = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	return poll(&writable, 1, 0) > 0 &&
+	       write(STDERR_FILENO, text, length) > 0;
+}
+
 /* Cuts `text` so that the terminal does not break it.  What is not ASCII may
  * be twice as wide. */
 static void cut_to_columns(char *text, int columns)
@@ -142,7 +152,7 @@ static void show_line(struct waitshow *show, int64_t place, int64_t waiting,
 		 log_name(), since, left, place_text, what);
 	cut_to_columns(text, terminal_columns());
 	n = snprintf(line, sizeof(line), "\r%s" CLEAR_TO_END, text);
-	if (write(STDERR_FILENO, line, (size_t)n) > 0)
+	if (put(line, (size_t)n))
 		show->is_shown = true;
 }
 
@@ -182,7 +192,6 @@ void waitshow_end(struct waitshow *show)
 {
 	static const char clear[] = "\r" CLEAR_TO_END;
 
-	if (show->is_shown &&
-	    write(STDERR_FILENO, clear, sizeof(clear) - 1) > 0)
+	if (show->is_shown && put(clear, sizeof(clear) - 1))
 		show->is_shown = false;
 }

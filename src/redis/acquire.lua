@@ -25,7 +25,6 @@
 local id, ttl, spare, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local may_wait = ARGV[5] == 'wait'
 local slots = tonumber(string.match(kind, '^slots:(%d+)$'))
-read_clock()
 local held, foreign = read_holders()
 local mine = held[id]
 local first = first_in_line()

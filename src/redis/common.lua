@@ -60,8 +60,9 @@ local function lease_key(id, holder)
 	return holder.kind == 'exclusive' and LOCK or LOCK .. ':lease:' .. id
 end
 
--- Returns the holders by id, without those whose leases have ended; or none, and
--- the value of the lock, when that is of a client that is not cflock.
+-- Reads the clock.  Returns the holders by id, without those whose leases have
+-- ended; or none, and the value of the lock, when that is of a client that is not
+-- cflock.
 local function read_holders()
 	local value = call('GET', LOCK)
 	local known = call('HGETALL', HOLDERS)
@@ -71,6 +72,7 @@ local function read_holders()
 		if #known > 0 then -- of a lock that somebody has deleted
 			call('DEL', HOLDERS)
 		end
+		read_clock()
 		return held
 	end
 	local ours = value == 'shared' or string.sub(value, 1, 6) == 'slots:'
@@ -79,14 +81,21 @@ local function read_holders()
 		ours = ours or value == id .. '/' .. holder.token
 		local left = call('PTTL', lease_key(id, holder))
 		if left > 0 then
-			holder.ends = now + 1 + left
+			holder.left = left
 			held[id] = holder
 		elseif left == -1 then -- somebody has made it last for ever
-			holder.ends = now + FOREVER_MS
+			holder.left = FOREVER_MS
 			held[id] = holder
 		else
 			call('HDEL', HOLDERS, id)
 		end
+	end
+	-- Behind the expiries: had the server stalled in between, leases would seem
+	-- to end before they do.
+	read_clock()
+	for _, holder in pairs(held) do
+		holder.ends = now + 1 + holder.left
+		holder.left = nil
 	end
 	if not ours or not next(held) then
 		return {}, value
@@ -148,8 +157,11 @@ end
 -- once, so that the order survives.
 local function prune(id)
 	local first = call('ZRANGE', LINE, 0, 0)[1]
-	if first and not call('ZSCORE', BEATS, first) then
-		call('ZADD', BEATS, now, first) -- somebody has deleted the key
+	local beat = first and tonumber(call('ZSCORE', BEATS, first) or nil)
+
+	-- Lost, or from before the clock was set back: it would stay for ever.
+	if first and (not beat or beat > now) then
+		call('ZADD', BEATS, now, first)
 		call('PEXPIRE', BEATS, LEFTOVER_MS)
 	end
 
@@ -163,6 +175,7 @@ local function prune(id)
 	if last <= now - SILENT_MS and last > patience - SILENT_MS then
 		patience = now + SILENT_MS
 		call('HSET', WAITERS, 'patience', patience)
+		call('PEXPIRE', WAITERS, LEFTOVER_MS)
 	end
 	if now < patience then
 		return

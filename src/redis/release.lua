@@ -17,7 +17,6 @@ local function release()
 		return true
 	end
 
-	read_clock()
 	local held = read_holders()
 	mine = held[id]
 	if mine and not mine.started and mine.from > now then

@@ -47,6 +47,8 @@ static const struct meaning {
 	  "the server refuses writes because it has too few replicas" },
 	{ "MASTERDOWN", -EAGAIN,
 	  "the server is a replica and has lost its master" },
+	{ "MAXCLIENTS", -EAGAIN,
+	  "the server has as many clients as it takes (maxclients)" },
 	{ "BUSY", -EAGAIN, "the server is busy with another script" },
 	{ "CLUSTERDOWN", -EAGAIN, "the cluster is down" },
 	{ "TRYAGAIN", -EAGAIN, "the cluster is moving the lock's keys" },
@@ -64,6 +66,7 @@ static const struct {
 	{ "invalid password", "WRONGPASS" }, /* Redis 5 */
 	{ "without any password configured", "NOPASS" },
 	{ "DB index is out of range", "BADDB" },
+	{ "max number of clients reached", "MAXCLIENTS" },
 	{ "The user executing the script can't", "NOPERM" }, /* Redis 7.0 */
 	{ "ACL failure in script", "NOPERM" },               /* Redis 8 */
 	{ "unauthenticated multibulk length", "NOAUTH" }, /* a long request */

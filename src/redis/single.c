@@ -382,8 +382,8 @@ int store_acquire(struct store *store, const struct claim *claim,
 			       sizeof(store->error));
 	freeReplyObject(answer);
 	/* An error may come from the middle of the script. */
-	store->claimed =
-		result < 0 || (result == STORE_REFUSED && refusal->place > 0);
+	store->claimed = result != STORE_REFUSED || refusal->place > 0 ||
+			 refusal->reason == REFUSAL_TAKEN;
 	if (result == STORE_DONE) {
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
