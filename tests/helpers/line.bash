@@ -63,7 +63,7 @@ join() {
 }
 
 kill_waiter() {
-	kill -KILL "${waiter[$1]}"
+	kill -KILL "${waiter[$1]}" 2>/dev/null || true
 	wait "${waiter[$1]}" 2>/dev/null || true
 }
 
