@@ -103,7 +103,7 @@ stands_in_line() {
 		"${top_srcdir:-$BATS_TEST_DIRNAME/..}/man/cflock.1")
 	# shellcheck disable=SC2086 # a list
 	rcli acl setuser jobs reset on '>pw' $rules
-	CFLOCK_SERVER=unix://jobs:pw@$REDIS_SOCKET?db=0
+	CFLOCK_SERVER="unix://jobs:pw@$REDIS_SOCKET?db=0"
 
 	# A holder that is stopped, one who takes over, one who dies in the line.
 	as_jobs "$name" sleep 60

@@ -46,15 +46,16 @@ is_of() {
 }
 
 # old_stops PID OPTION...: start_old with these, and `new` behind it in the line;
-# then PID (the holder's own: "") is stopped.  $end_us is that of its lease.  Again
-# when the machine was so slow that the lease was lost before.
+# then PID (the holder's own: "") is stopped.  $end_us is that of its lease, of
+# $ttl_ms; with a longer one again, when the machine was so slow that the lease was
+# lost before.
 old_stops() {
 	local pid=$1
 
 	shift
 	comes_or_came() { remember new || turns_taken 1; }
-	for _ in 1 2 3 4 5 6 7 8; do
-		start_old "$@"
+	for ttl_ms in 1000 1000 1000 2000 4000 8000; do
+		start_old -t "${ttl_ms}ms" "$@"
 		start_waiter new
 		wait_until comes_or_came
 		kill -STOP "${pid:-$cflock}" 2>/dev/null || true
@@ -64,9 +65,9 @@ old_stops() {
 		kill_waiter new
 		kill -KILL "$cflock" 2>/dev/null || true
 		wait_until test -s "$work/dead"
-		rm "$work/old" "$work/turns"
+		rm "$work/old"
 		: >"$work/turns"
-		rcli del "$key" "$key:line" "$key:beats"
+		rcli del "$key" "$key:line" "$key:beats" "$key:waiters"
 		renew_tree_watch
 	done
 	fail "the machine is too slow to keep a lease"
@@ -129,7 +130,7 @@ SILENCE_US=3000000
 @test "cut off for good: refused, dead, followed, in that order" {
 	start_proxy
 	: >"$work/stay-new"
-	old_stops "$proxy" -t 1s -S "$url"
+	old_stops "$proxy" -S "$url"
 	taken_over_by new
 	taken_us=${value#*/}
 	# What the old one has sent meanwhile comes now, and is of no use.
@@ -146,7 +147,7 @@ SILENCE_US=3000000
 		"end $end_us, begun $(begun_us new)"
 	[ "$old_token" -lt "$taken_us" ]
 	# renew-by: 60 %.
-	[ "$taken_us" -ge $((end_us - 400000)) ]
+	[ "$taken_us" -ge $((end_us - ttl_ms * 400)) ]
 	[ "$refused_us" -gt "$taken_us" ]
 	[ "$dead_ms" -gt $((taken_us / 1000)) ]
 	was_dead_before $((end_us / 1000))
@@ -160,7 +161,7 @@ SILENCE_US=3000000
 @test "the timeline of 10 s: 6 s, 8.75 s, 10 s, 20 s" {
 	start_proxy
 	: >"$work/stay-new"
-	old_stops "$proxy" -S "$url"
+	old_stops "$proxy" -t 10s -S "$url"
 	# The server's milliseconds are rounded.
 	within 10000000 $((end_us - old_token)) 10002000 "us of the lease, not renewed"
 	taken_over_by new
@@ -173,7 +174,8 @@ SILENCE_US=3000000
 	ran new
 	began_after_end new "$LATE_US"
 	exits_with 79
-	within 20000000 $(($(lease_end_us) - old_token)) $((20000000 + LATE_US)) "us to the end of the new lease"
+	# Or renewed already, on a busy machine.
+	within 20000000 $(($(lease_end_us) - old_token)) 30000000 "us to the end of the new lease"
 	# In that order.
 	[ "$old_token" -lt "$taken_us" ]
 	[ "$taken_us" -lt "$refused_us" ]
@@ -188,7 +190,7 @@ SILENCE_US=3000000
 
 @test "a stopped cflock loses its lease; continued, it does not disturb the next" {
 	: >"$work/stay-new"
-	old_stops '' -t 1s
+	old_stops ''
 	taken_over_by new
 	late_renewal_is_refused 1000
 	wait_dead
@@ -254,13 +256,12 @@ call_to_wait() {
 		lapse 500 a
 		# Who asks first is the first all the same.
 		rcli xadd "$key:wake:${id_of[b]}" '*' come 1
-		taken_over_by a
 		ran a b
-		# The second came in by the release of the first.
-		[ "$(granted_us a)" = "${value#*/}" ]
 		[ "$(granted_us a)" -gt "$old_token" ]
-		[ "$(granted_us b)" -gt "$(begun_us a)" ]
+		[ "$(granted_us a)" -lt "$end_us" ]
 		began_after_end a "$LATE_US"
+		# The second came in by the release of the first.
+		[ "$(granted_us b)" -gt "$(begun_us a)" ]
 		ends_with a 0
 		ends_with b 0
 		nothing_left "$name"
@@ -270,7 +271,7 @@ call_to_wait() {
 @test "taken over and killed: the next starts within 3 s of the end, not before it" {
 	declare -A ends_us
 	# The silence of the dead one is noticed before the old lease ends, or after.
-	for which in 4000 1000; do
+	for which in 4000 2000; do
 		use_lock "$which"
 		hold_by_hand
 		join "dead-$which" -t 60s
@@ -280,7 +281,7 @@ call_to_wait() {
 		taken_over_by "dead-$which"
 		kill_waiter "dead-$which"
 	done
-	for which in 1000 4000; do
+	for which in 2000 4000; do
 		use_lock "$which"
 		end_us=${ends_us[$which]}
 		ran "next-$which"
@@ -291,20 +292,26 @@ call_to_wait() {
 }
 
 @test "taken over and withdrawn: the next starts at the end" {
+	declare -A ends_us
 	for signal in TERM INT; do
-		: >"$work/turns"
+		use_lock "$signal"
 		hold_by_hand
-		join leaver -t 60s
-		join next
-		lapse 1000 leaver
-		taken_over_by leaver
-		kill -"$signal" "${waiter[leaver]}"
-		wait_gone "${waiter[leaver]}"
-		ran next
-		is_forgotten leaver
-		began_after_end next "$LATE_US"
+		join "leaver-$signal" -t 60s
+		join "next-$signal"
+		lapse 2000 "leaver-$signal"
+		ends_us[$signal]=$end_us
+		taken_over_by "leaver-$signal"
+		kill -"$signal" "${waiter[leaver-$signal]}"
+	done
+	for signal in TERM INT; do
+		use_lock "$signal"
+		end_us=${ends_us[$signal]}
+		wait_gone "${waiter[leaver-$signal]}"
+		is_forgotten "leaver-$signal"
+		ran "next-$signal"
+		began_after_end "next-$signal" "$LATE_US"
 		# Taken over at once, not when it was free.
-		[ "$(granted_us next)" -lt "$end_us" ]
+		[ "$(granted_us "next-$signal")" -lt "$end_us" ]
 		nothing_left "$name"
 	done
 }
@@ -328,7 +335,7 @@ call_to_wait() {
 	join stopped -t 60s
 	join next
 	: >"$work/stay-next"
-	lapse 1000 stopped
+	lapse 2000 stopped
 	taken_over_by stopped
 	kill -STOP "${waiter[stopped]}"
 	ran next
@@ -365,7 +372,7 @@ call_to_wait() {
 	# It does not come: when its lease is over, others may have the lock.
 	set_by_another() { [ "$(rcli set "$key" another NX PX 60000)" = OK ]; }
 	wait_until set_by_another
-	within 2000000 $(($(now_us) - end_us)) $((2000000 + LATE_US)) \
+	within 2000000 $(($(now_us) - end_us)) $((2000000 + 2 * LATE_US)) \
 		"us that the lock was shut after the end of the old lease"
 	[ ! -e "$work/ran" ]
 }
