@@ -70,7 +70,6 @@ static int64_t give_up_ns(const struct waiting *w)
 static int after_grant(struct waiting *w, const struct grant *grant)
 {
 	const struct lease_policy *policy = w->request->policy;
-
 	int64_t elapsed_ns = clock_elapsed_ns(grant->sent, clock_now());
 
 	if (elapsed_ns < policy->renew_every_ns)

@@ -40,10 +40,6 @@ token_of_a_run() {
 	"$CFLOCK" "$name" sh -c 'echo "$CFLOCK_TOKEN"'
 }
 
-calls_of() {
-	rcli info commandstats | sed -n "s/^cmdstat_$1:calls=\([0-9]*\),.*/\1/p"
-}
-
 @test "the command runs under the lock, which is gone after" {
 	expect 0 "$CFLOCK" "$name" redis-cli -s "$REDIS_SOCKET" exists "$key"
 	[ "$output" = 1 ]

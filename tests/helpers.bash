@@ -91,6 +91,11 @@ rcli() {
 	redis-cli -s "$REDIS_DIR/redis.sock" "$@"
 }
 
+# How often the private server was asked to do a command.
+calls_of() {
+	rcli info commandstats | sed -n "s/^cmdstat_$1:calls=\([0-9]*\),.*/\1/p"
+}
+
 # use_redis [OPTION]...: in setup_file.
 use_redis() {
 	REDIS_DIR=$(mktemp -d "${TMPDIR:-/tmp}/cflock-test.XXXXXX")

@@ -78,12 +78,8 @@ is_told() {
 	grep -q "waiting, $1" "$work/verbose"
 }
 
-sleeps_so_far() {
-	rcli info commandstats | sed -n 's/^cmdstat_xread:calls=\([0-9]*\),.*/\1/p'
-}
-
 has_slept() {
-	[ "$(sleeps_so_far)" -ge "$1" ]
+	[ "$(calls_of xread)" -ge "$1" ]
 }
 
 @test "one line that updates itself, and is gone when the command starts" {
@@ -183,7 +179,7 @@ has_slept() {
 	kill -TERM "$silent"
 	wait_until is_told "place 1 of 1 in line: held by host"
 	# Some signs of life later, nothing has changed.
-	sleeps=$(sleeps_so_far)
+	sleeps=$(calls_of xread)
 	wait_until has_slept $((sleeps + 2))
 	[ "$(grep -c waiting "$work/verbose")" = 2 ]
 	let_go

@@ -98,8 +98,22 @@ local function next_token()
 	return token
 end
 
-local function out_of_range()
-	return redis.error_reply('TOKEN ' .. TOKEN .. ' is beyond 2^53')
+-- Takes the lease under a new token, to begin at `from`, in the place of those in
+-- `obstacles`.  Returns what the script is to return.
+local function take(from, obstacles)
+	local token = next_token()
+	if not token then
+		return redis.error_reply('TOKEN ' .. TOKEN .. ' is beyond 2^53')
+	end
+	for _, obstacle in ipairs(obstacles) do
+		drop_holder(obstacle.id, held[obstacle.id])
+		held[obstacle.id] = nil
+	end
+	hold(from, token)
+	if mine.started then
+		return {1, token}
+	end
+	return refuse('taken', math.min(BEAT_MS, from - now), from - now, id, mine)
 end
 
 -- === ours already ===========================================================
@@ -216,12 +230,7 @@ end
 
 local obstacles = find_obstacles()
 if not foreign and #obstacles == 0 and (not first or first == id) then
-	local token = next_token()
-	if not token then
-		return out_of_range()
-	end
-	hold(now, token)
-	return {1, token}
+	return take(now, obstacles)
 end
 
 -- === to the line ============================================================
@@ -261,19 +270,7 @@ end
 -- Taking over.  What has taken over itself, and died before it was to start, is
 -- no obstacle from then on; that needs no place in the line.
 if overdue == 0 and (first == id or not first and free <= now) then
-	local token = next_token()
-	if not token then
-		return out_of_range()
-	end
-	for _, obstacle in ipairs(obstacles) do
-		drop_holder(obstacle.id, held[obstacle.id])
-		held[obstacle.id] = nil
-	end
-	hold(free, token)
-	if mine.started then
-		return {1, token}
-	end
-	return refuse('taken', math.min(BEAT_MS, free - now), free - now, id, mine)
+	return take(free, obstacles)
 end
 
 local again = BEAT_MS

@@ -137,6 +137,11 @@ local function drop_holder(id, holder)
 	end
 end
 
+-- Returns the id of the first in the line, or nil.
+local function first_in_line()
+	return call('ZRANGE', LINE, 0, 0)[1]
+end
+
 -- Takes `id` out of the line.  Returns true when it stood there.
 local function take_out(id)
 	if call('ZREM', LINE, id) == 0 then
@@ -156,7 +161,7 @@ end
 -- frozen, a network that was cut.  Then all keep their places for as long again,
 -- once, so that the order survives.
 local function prune(id)
-	local first = call('ZRANGE', LINE, 0, 0)[1]
+	local first = first_in_line()
 	local beat = first and tonumber(call('ZSCORE', BEATS, first) or nil)
 
 	-- Lost, or from before the clock was set back: it would stay for ever.
@@ -203,11 +208,6 @@ local function show_life(id)
 	for _, key in ipairs({LINE, BEATS, WAITERS}) do
 		call('PEXPIRE', key, LEFTOVER_MS)
 	end
-end
-
--- Returns the id of the first in the line, or nil.
-local function first_in_line()
-	return call('ZRANGE', LINE, 0, 0)[1]
 end
 
 local function wake_key(id)
