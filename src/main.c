@@ -3,7 +3,7 @@
  *
  * From top to bottom, and no way around it:
  *   options; signals blocked; lease acquired; guardian and command forked;
- *   renewing thread started; the tree of the command seen dead; lease released.
+ *   renewals, by a thread; the tree of the command seen dead; lease released.
  * The only place that chooses an exit code.
  *
  * Caveats: a machine that is paused as a whole and resumed (a virtual machine
@@ -58,6 +58,7 @@ struct run {
 	struct claim claim;
 	struct grant grant;
 	struct store *store;
+	struct guardian guardian;
 	bool on_terminal;
 };
 
@@ -294,41 +295,31 @@ static int run_command(struct run *run)
 		.title_size = run->title_size,
 	};
 	struct supervision supervision = {
+		.guardian = &run->guardian,
 		.signals = &run->signals,
 		.tree = &run->tree,
 		.on_terminal = run->on_terminal,
 	};
-	struct guardian guardian;
 	struct outcome outcome;
 	struct lease lease;
 	int err;
 
 	/* From here on a signal is for the command, and ends no request. */
 	store_set_cancel_fd(run->store, -1);
-	lease_grant(&job.lease, &run->policy, run->grant.sent);
-	lease = job.lease;
+	lease_grant(&lease, &run->policy, run->grant.sent);
+	job.lease = lease;
 	err = export_lease(run);
+	supervision.renewer = renewer_new(run->store, &run->claim, &run->grant,
+					  &lease, &run->guardian);
+	if (!supervision.renewer)
+		err = -ENOMEM;
 	if (!err)
-		err = guardian_start(&guardian, &job);
+		err = guardian_start(&run->guardian, &job);
 	if (err) {
 		release(run, run->store, &lease, true, LOG_WARNING);
 		return fail_os("start the guardian process", err);
 	}
 	let_go_of_pipes();
-
-	supervision.guardian = &guardian;
-	err = renewer_start(&supervision.renewer, run->store, &run->claim,
-			    &run->grant, &lease, &guardian);
-	if (err) {
-		/* It stops the command when its socket ends, and then itself. */
-		close(guardian.fd);
-		while (waitpid(guardian.pid, NULL, 0) < 0 && errno == EINTR)
-			;
-		release(run, run->store, &lease, true, LOG_WARNING);
-		return fail_os(
-			"start the renewing thread; the command was stopped",
-			err);
-	}
 
 	supervise(&supervision, &outcome);
 	/* Where the lease was lost, nobody expects a release to work. */

@@ -27,8 +27,8 @@
 struct renewer {
 	const struct claim *claim;
 	struct grant grant;
-	struct guardian guardian;
-	int wake_fd; /* eventfd: something below has changed */
+	const struct guardian *guardian;
+	int wake_fd; /* eventfd: something below has changed; -1: no thread yet */
 
 	pthread_mutex_t mutex;
 	struct store *store;
@@ -43,7 +43,8 @@ static void wake(struct renewer *renewer)
 	uint64_t one = 1;
 
 	/* Fails only when it is awake for ever already. */
-	if (write(renewer->wake_fd, &one, sizeof(one)) < 0)
+	if (renewer->wake_fd >= 0 &&
+	    write(renewer->wake_fd, &one, sizeof(one)) < 0)
 		return;
 }
 
@@ -56,6 +57,11 @@ static void wait_for_wake(struct renewer *renewer, int64_t ns)
 	if (ppoll(&fd, 1, ns < 0 ? NULL : &timeout, NULL) > 0 &&
 	    read(renewer->wake_fd, &count, sizeof(count)) < 0)
 		return;
+}
+
+static int64_t retry_after_ns(const struct renewer *renewer)
+{
+	return renewer->lease.policy.renew_every_ns / RETRY_DIVISOR;
 }
 
 /* ns until a renewal is due; -1: not until woken. */
@@ -100,7 +106,7 @@ static void renew_once(struct renewer *renewer)
 
 	if (result == STORE_DONE) {
 		if (lease_renewed(lease, sent, now))
-			guardian_renewed(&renewer->guardian, sent);
+			guardian_renewed(renewer->guardian, sent);
 		renewer->why[0] = '\0';
 		return;
 	}
@@ -111,11 +117,10 @@ static void renew_once(struct renewer *renewer)
 			 store_error(renewer->store));
 	if (result == STORE_REFUSED) {
 		lease_lose(lease, clock_now());
-		guardian_lose(&renewer->guardian);
+		guardian_lose(renewer->guardian);
 		return;
 	}
-	renewer->retry_at_ns =
-		clock_boot_ns() + lease->policy.renew_every_ns / RETRY_DIVISOR;
+	renewer->retry_at_ns = clock_boot_ns() + retry_after_ns(renewer);
 }
 
 static void *renew_until_stopped(void *argument)
@@ -142,42 +147,66 @@ static void *renew_until_stopped(void *argument)
 	return NULL;
 }
 
-int renewer_start(struct renewer **renewer, struct store *store,
-		  const struct claim *claim, const struct grant *grant,
-		  const struct lease *lease, const struct guardian *guardian)
+struct renewer *renewer_new(struct store *store, const struct claim *claim,
+			    const struct grant *grant,
+			    const struct lease *lease,
+			    const struct guardian *guardian)
 {
-	struct renewer *r = calloc(1, sizeof(*r));
+	struct renewer *renewer = calloc(1, sizeof(*renewer));
+
+	if (!renewer)
+		return NULL;
+	renewer->claim = claim;
+	renewer->grant = *grant;
+	renewer->guardian = guardian;
+	renewer->store = store;
+	renewer->lease = *lease;
+	renewer->wake_fd = -1;
+	pthread_mutex_init(&renewer->mutex, NULL);
+	return renewer;
+}
+
+/* Returns 0 or a negative errno. */
+static int start_thread(struct renewer *renewer)
+{
 	pthread_attr_t attributes;
 	pthread_t thread;
 	int err;
 
-	if (!r)
-		return -ENOMEM;
-	r->claim = claim;
-	r->grant = *grant;
-	r->guardian = *guardian;
-	r->store = store;
-	r->lease = *lease;
-	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (r->wake_fd < 0) {
-		err = -errno;
-		free(r);
-		return err;
-	}
-	pthread_mutex_init(&r->mutex, NULL);
-
+	renewer->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (renewer->wake_fd < 0)
+		return -errno;
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	err = pthread_create(&thread, &attributes, renew_until_stopped, r);
+	err = pthread_create(&thread, &attributes, renew_until_stopped,
+			     renewer);
 	pthread_attr_destroy(&attributes);
+	if (!err)
+		return 0;
+	close(renewer->wake_fd);
+	renewer->wake_fd = -1;
+	return -err;
+}
+
+int64_t renewer_tend(struct renewer *renewer)
+{
+	int64_t due_ns;
+	int err;
+
+	if (renewer->wake_fd >= 0)
+		return -1;
+	due_ns = lease_until_renewal_ns(&renewer->lease, clock_now());
+	if (due_ns > 0)
+		return due_ns;
+	err = start_thread(renewer);
 	if (err) {
-		close(r->wake_fd);
-		free(r);
-		return -err;
+		snprintf(renewer->why, sizeof(renewer->why),
+			 "cannot start the renewing thread: %s",
+			 strerror(-err));
+		return retry_after_ns(renewer);
 	}
-	*renewer = r;
-	return 0;
+	return -1;
 }
 
 void renewer_pause(struct renewer *renewer, bool paused)

@@ -15,13 +15,22 @@
 struct renewer;
 
 /*
- * Starts renewing on `store`, which is the thread's from now on.  `claim` must
- * live as long as the process.  Each success is told to the guardian; so is a
- * refusal.  Returns 0 or a negative errno.
+ * For a lease that is renewed on `store`, which is the renewer's from now on.
+ * `claim` and `guardian` must live as long as the process; each success is told
+ * to the guardian, and so is a refusal.  Returns NULL when there is no memory.
  */
-int renewer_start(struct renewer **renewer, struct store *store,
-		  const struct claim *claim, const struct grant *grant,
-		  const struct lease *lease, const struct guardian *guardian);
+struct renewer *renewer_new(struct store *store, const struct claim *claim,
+			    const struct grant *grant,
+			    const struct lease *lease,
+			    const struct guardian *guardian);
+
+/*
+ * Starts the thread once the first renewal is due: most commands end before.
+ * Returns the time in ns after which to call it again, or -1: it need not be.
+ * Where no thread can be had it is to be tried again, until the guardian stops
+ * the command for want of a renewal.
+ */
+int64_t renewer_tend(struct renewer *renewer);
 
 /* While it is paused, nothing is renewed: the lease runs out in time. */
 void renewer_pause(struct renewer *renewer, bool paused);

@@ -194,7 +194,10 @@ void supervise(const struct supervision *s, struct outcome *outcome)
 
 	memset(outcome, 0, sizeof(*outcome));
 	do {
-		poll(fds, 2, -1);
+		int64_t ns = renewer_tend(s->renewer);
+		struct timespec timeout = clock_timespec(ns);
+
+		ppoll(fds, 2, ns < 0 ? NULL : &timeout, NULL);
 		pass_signals_on(s, outcome);
 	} while (!read_reports(s, outcome));
 }

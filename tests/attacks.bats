@@ -162,15 +162,28 @@ is_dead() {
 	[ "$calls" -lt 40 ]
 }
 
-@test "nothing can be started: no thread, no process; no lock is left" {
+@test "nothing can be started: no process; no lock is left" {
 	# As a user who may have no more processes than he has.
 	chmod 777 "$REDIS_DIR/redis.sock"
 	for limit in 1 2 3; do
 		run setpriv --reuid=54321 --regid=54321 --clear-groups \
 			prlimit --nproc="$limit" "$REDIS_DIR/cflock" --ttl 60s "$name" true
 		echo "limit $limit: $status $output"
-		# 1: no guardian. 2: no command, or no thread. 3: one of them.
+		# 1: no guardian. 2: no command.
 		[ "$status" = 71 ] || [ "$status" = 0 ]
 		nothing_left "$name"
 	done
+}
+
+@test "no thread can be had that would renew: the command is dead in time, with the cause" {
+	chmod 777 "$REDIS_DIR/redis.sock"
+	# cflock, guardian, command.
+	run setpriv --reuid=54322 --regid=54322 --clear-groups \
+		prlimit --nproc=3 "$REDIS_DIR/cflock" --ttl 1s "$name" \
+		sh -c 'trap "echo asked; exit 1" TERM; while :; do :; done'
+	echo "$output"
+	[ "$status" = 79 ]
+	[[ $output == *asked* ]]
+	[[ $output == *"the lease is lost, the command is being stopped: cannot start the renewing thread: Resource temporarily unavailable"* ]]
+	nothing_left "$name"
 }

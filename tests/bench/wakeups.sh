@@ -26,6 +26,10 @@ scripts_run() {
 		sed -n 's/^cmdstat_evalsha:calls=\([0-9]*\),.*/\1/p'
 }
 
+# Its thread is started for the first renewal.
+is_renewed() { [ "$(scripts_run)" -ge 2 ]; }
+wait_for is_renewed
+
 is_traced() {
 	grep -q '^TracerPid:[[:space:]]*[1-9]' "/proc/$1/status"
 }
