@@ -96,6 +96,12 @@ static int terminal_columns(void)
 	return window.ws_col;
 }
 
+/* In the background the line is the shell's. */
+static bool is_in_foreground(void)
+{
+	return tcgetpgrp(STDERR_FILENO) == getpgrp();
+}
+
 /* Ctrl-S, or a terminal that is gone, must not keep us from waiting. */
 static bool put(const char *text, size_t length)
 {
@@ -133,8 +139,7 @@ static void show_line(struct waitshow *show, int64_t place, int64_t waiting,
 	char place_text[64] = "";
 	int n;
 
-	if (now_ns - show->begun_ns < SHOW_AFTER_NS ||
-	    tcgetpgrp(STDERR_FILENO) != getpgrp())
+	if (now_ns - show->begun_ns < SHOW_AFTER_NS || !is_in_foreground())
 		return;
 	duration_format((now_ns - show->begun_ns) / NS_PER_S * NS_PER_S, since,
 			sizeof(since));
@@ -169,9 +174,10 @@ void waitshow_update(struct waitshow *show, const struct refusal *refusal,
 		return;
 	}
 	if (!log_is_shown(LOG_VERBOSE) ||
-	    (refusal->reason == show->reason && refusal->place == show->place &&
-	     strcmp(id, show->holder) == 0))
+	    (!*show->trouble && refusal->reason == show->reason &&
+	     refusal->place == show->place && strcmp(id, show->holder) == 0))
 		return;
+	show->trouble[0] = '\0';
 	show->reason = refusal->reason;
 	show->place = refusal->place;
 	snprintf(show->holder, sizeof(show->holder), "%s", id);
@@ -182,16 +188,21 @@ void waitshow_update(struct waitshow *show, const struct refusal *refusal,
 
 void waitshow_trouble(struct waitshow *show, const char *why, int64_t now_ns)
 {
-	if (show->is_live)
+	if (show->is_live) {
 		show_line(show, 0, 0, why, now_ns);
-	else
-		log_line(LOG_VERBOSE, "%s; trying again", why);
+		return;
+	}
+	if (strcmp(why, show->trouble) == 0)
+		return;
+	snprintf(show->trouble, sizeof(show->trouble), "%s", why);
+	log_line(LOG_VERBOSE, "%s; trying again", why);
 }
 
 void waitshow_end(struct waitshow *show)
 {
 	static const char clear[] = "\r" CLEAR_TO_END;
 
-	if (show->is_shown && put(clear, sizeof(clear) - 1))
+	if (show->is_shown && is_in_foreground() &&
+	    put(clear, sizeof(clear) - 1))
 		show->is_shown = false;
 }

@@ -18,7 +18,8 @@ struct waitshow {
 	int64_t begun_ns, end_ns; /* end_ns: INT64_MAX without an end */
 	bool is_live;             /* the line that updates itself */
 	bool is_shown;
-	/* What the last line of -v was about. */
+	/* What the last line of -v was about: a trouble, or a refusal. */
+	char trouble[STORE_ERROR_MAX];
 	enum refusal_reason reason;
 	char holder[HOLDER_FIELD_MAX];
 	int64_t place;

@@ -386,6 +386,17 @@ token_of_a_run() {
 	[ "$(rcli get "$key")" = "$value" ]
 }
 
+@test "script: an acquire that comes behind its own release in doubt is void" {
+	script release late '' doubt
+	run script acquire late 60000 24000 exclusive wait 60000 '' '' host 1 user command ''
+	[[ $output == *"GONE late was released meanwhile"* ]]
+	nothing_left "$name"
+	# Not for ever, and for nobody else.
+	within 1 "$(rcli pttl "$key:gone:late")" 2700 "ms until it is forgotten"
+	script acquire other 60000 24000 exclusive '' 0 '' '' host 1 user command ''
+	[ "$(script release other '')" = 1 ]
+}
+
 @test "script: renew is idempotent, and only for the very lease" {
 	acquire_as me 60000
 	value=$(rcli get "$key")

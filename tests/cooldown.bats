@@ -143,6 +143,16 @@ outcome() {
 	grep -q "cooling down" "$work/stderr-w2"
 }
 
+@test "--retry-failed: as long as the lease lasts, a failure may be told" {
+	script acquire silent 60000 59990 exclusive '' 60000 retry '' host 1 user command ''
+	is_overdue() { [ "$(rcli pttl "$key")" -lt 59980 ]; }
+	wait_until is_overdue
+	join w
+	[ "$(script release silent lift)" = 1 ]
+	ends_with w 0
+	ran w
+}
+
 @test "what never started leaves none" {
 	# The answer is lost; the server has granted it.
 	freeze_redis

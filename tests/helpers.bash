@@ -91,6 +91,12 @@ rcli() {
 	redis-cli -s "$REDIS_DIR/redis.sock" "$@"
 }
 
+# within LOW VALUE HIGH WHAT
+within() {
+	[ "$2" -ge "$1" ] || fail "$4: $2, which is less than $1"
+	[ "$2" -le "$3" ] || fail "$4: $2, which is more than $3"
+}
+
 # How often the private server was asked to do a command.
 calls_of() {
 	rcli info commandstats | sed -n "s/^cmdstat_$1:calls=\([0-9]*\),.*/\1/p"
@@ -115,11 +121,12 @@ lock_name() {
 	echo "test-$BATS_TEST_NUMBER"
 }
 
-# nothing_left NAME: no lock and no holder; only the token may stay.
+# nothing_left NAME: no lock and no holder; only the token may stay, and for a
+# while the mark of one who has given up.
 nothing_left() {
 	local keys
 
-	keys=$(rcli --raw keys "cflock:{$1}*" | grep -v ':token$' || true)
+	keys=$(rcli --raw keys "cflock:{$1}*" | grep -v -e ':token$' -e ':gone:' || true)
 	[ -z "$keys" ] || fail "left in Redis: $keys"
 }
 

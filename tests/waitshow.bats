@@ -200,6 +200,36 @@ has_slept() {
 	wait "$holder"
 }
 
+@test "moved to the background: the line is the shell's again" {
+	hold
+	on_terminal 200 "bash -mc '$CFLOCK -w 60 $name true; printf prompt; bg >/dev/null; wait'"
+	wait_until shows "waiting for"
+	pkill -TSTP -f "^$CFLOCK -w 60 $name true"
+	wait_until shows prompt
+	let_go
+	ended_with 0
+	[[ $(shown) != *prompt*"$clear"* ]]
+}
+
+@test "a server that comes and goes: with -v a line a change" {
+	in_background "$CFLOCK" -S "unix://$work/socket" -v -w 60 "$name" true 2>"$work/verbose"
+	pids+=("$background")
+	verbose=$background
+	is_told_twice() { [ "$(grep -c "$1" "$work/verbose")" = 2 ]; }
+	wait_until grep -q "trying again" "$work/verbose"
+	hold
+	ln -s "$REDIS_SOCKET" "$work/socket"
+	wait_until is_told "place 1 of 1 in line: held by host"
+	rm "$work/socket"
+	rcli client kill type normal skipme yes
+	wait_until is_told_twice "trying again"
+	ln -s "$REDIS_SOCKET" "$work/socket"
+	wait_until is_told_twice waiting,
+	let_go
+	wait "$verbose"
+	[ "$(grep -c "trying again" "$work/verbose")" = 2 ]
+}
+
 @test "a server that cannot be reached: the line says why" {
 	on_terminal 200 "$CFLOCK -S unix:///nowhere -w 3 $name true"
 	ended_with 69

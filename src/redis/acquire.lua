@@ -25,6 +25,11 @@
 local id, ttl, spare, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local may_wait = ARGV[5] == 'wait'
 local slots = tonumber(string.match(kind, '^slots:(%d+)$'))
+local last_token, cooling, gone =
+	unpack(call('MGET', TOKEN, COOLDOWN, gone_key(id)))
+if gone then
+	return redis.error_reply('GONE ' .. id .. ' was released meanwhile')
+end
 local held, foreign = read_holders()
 local mine = held[id]
 local first = first_in_line()
@@ -86,7 +91,7 @@ end
 -- Never backward, though the key may have been lost in a restart or by FLUSHALL:
 -- no token is smaller than the time at which it was given.  nil: out of range.
 local function next_token()
-	local last = tonumber(call('GET', TOKEN) or 0) or 0
+	local last = tonumber(last_token or 0) or 0
 	local token = math.max(last + 1, now_us)
 
 	-- The other way round, "nan" would pass.
@@ -142,12 +147,16 @@ end
 -- ms until the lease of a holder may be taken over, and from when on nothing
 -- runs under it any more.
 local function until_overdue(holder_id, holder)
-	if holder.started then
-		return math.max(0, holder.ends - holder.spare - now), holder.ends
+	if not holder.started then -- as long as it shows signs of life
+		local beat = call('ZSCORE', BEATS, holder_id)
+		return beat and math.max(0, beat + SILENT_MS - now) or 0, holder.from
 	end
-	-- Taken over, not begun: as long as it shows signs of life.
-	local beat = call('ZSCORE', BEATS, holder_id)
-	return beat and math.max(0, beat + SILENT_MS - now) or 0, holder.from
+	-- Waited for to its end: meanwhile another slot may become free; and whoever
+	-- runs now may yet fail.
+	if slots and holder.kind == kind or holder_id == cooling then
+		return holder.ends - now, holder.ends
+	end
+	return math.max(0, holder.ends - holder.spare - now), holder.ends
 end
 
 -- Returns the holders that would have to go, each {id, overdue in ms, free from}.
@@ -166,12 +175,7 @@ local function find_obstacles()
 		end
 	end
 	-- Of those that could stay beside us, the first to end, for want of slots.
-	table.sort(beside, function(a, b)
-		if a.overdue == b.overdue then
-			return a.free < b.free
-		end
-		return a.overdue < b.overdue
-	end)
+	table.sort(beside, function(a, b) return a.free < b.free end)
 	for i = 1, #beside - (slots or 1) + 1 do
 		table.insert(obstacles, beside[i])
 	end
@@ -218,10 +222,8 @@ if kind ~= 'exclusive' then
 end
 
 -- Whoever runs now may yet fail, and another is to run then.
-local cooling = call('GET', COOLDOWN)
-local runner = cooling and held[cooling]
-if cooling and cooling ~= id and
-	not (runner and runner.retry and until_overdue(cooling, runner) > 0) then
+local runner = held[cooling]
+if cooling and cooling ~= id and not (runner and runner.retry) then
 	if leave_line(id) then
 		wake_first()
 	end

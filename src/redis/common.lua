@@ -11,12 +11,14 @@
 --       6 waiters: a hash, id -> JSON; also "kind", and "patience" (see prune)
 --       7 the cooldown: a string with an expiry, the id of the run it began with
 --
--- and two more of a single id:
+-- and more of a single id:
 --
 --       <lock>:lease:<id>   lives as long as the lease of a holder that need not
 --                           be alone; the others' is the life of the lock itself
 --       <lock>:wake:<id>    a stream that one who waits reads from, blocking: an
 --                           entry asks it to come and claim
+--       <lock>:gone:<id>    there while an acquire that the id has sent before it
+--                           released may still be on its way
 --
 -- To renew is to move an expiry, which Redis does also when it is out of memory.
 --
@@ -208,6 +210,10 @@ local function show_life(id)
 	for _, key in ipairs({LINE, BEATS, WAITERS}) do
 		call('PEXPIRE', key, LEFTOVER_MS)
 	end
+end
+
+local function gone_key(id)
+	return LOCK .. ':gone:' .. id
 end
 
 local function wake_key(id)

@@ -1,10 +1,16 @@
 -- Ends the lease of an id, whatever its token, and its waiting.
 --
--- ARGV  1 id   2 "lift" when it did not run, or may be run again: no cooldown
+-- ARGV  1 id
+--       2 "lift" when it did not run, or may be run again: no cooldown
+--       3 "doubt" when an acquire of that id may come behind this
 --
 -- Returns 1, or 0 when that id held nothing.
 
 local id = ARGV[1]
+
+if ARGV[3] == 'doubt' then
+	call('SET', gone_key(id), 1, 'PX', SILENT_MS)
+end
 
 -- Returns true when `id` held the lock.
 local function release()

@@ -306,6 +306,13 @@ int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
 	return unexpected(reply, error, size);
 }
 
+/* True for the value of a lock whose holders need not be alone. */
+static bool is_shared(const char *value)
+{
+	return strcmp(value, "shared") == 0 ||
+	       strncmp(value, "slots:", strlen("slots:")) == 0;
+}
+
 int reply_renew(const redisReply *reply, char *error, size_t size)
 {
 	char text[TEXT_MAX];
@@ -325,6 +332,12 @@ int reply_renew(const redisReply *reply, char *error, size_t size)
 				error, size,
 				"no renewal came in time, and the next in the line has "
 				"taken the lease over");
+		else if (is_shared(text))
+			snprintf(
+				error, size,
+				"no renewal came in time: the lease has ended, others "
+				"hold the lock (value \"%s\")",
+				text);
 		else if (*text)
 			snprintf(error, size,
 				 "another holds the lock now (value \"%s\")",

@@ -42,6 +42,7 @@ struct store {
 	int unanswered; /* replies that are still to come */
 	bool blocked;   /* the last of them is that to a blocking read */
 	bool claimed;   /* the service may hold a lease or a place of ours */
+	bool doubt; /* an acquire was given up that may yet be carried out */
 	char error[STORE_ERROR_MAX];
 };
 
@@ -74,6 +75,7 @@ struct store *store_clone(const struct store *store, int cancel_fd)
 		return NULL;
 	memcpy(clone->addresses, store->addresses, sizeof(clone->addresses));
 	clone->address_count = store->address_count;
+	clone->doubt = store->doubt;
 	return clone;
 }
 
@@ -357,6 +359,9 @@ int store_acquire(struct store *store, const struct claim *claim,
 	redisReply *answer;
 	int result;
 
+	/* This one goes out on another connection, which may be served first. */
+	store->doubt |= store->unanswered > 0 && !store->blocked;
+
 	add_keys(&call, claim);
 	add_argument(&call, claim->owner.id);
 	add_argument(&call, number_text(claim->ttl_ms, ttl));
@@ -376,6 +381,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 			     (unsigned int)claim->ttl_ms, &answer);
 	if (result) {
 		store->claimed |= store->unanswered > 0;
+		store->doubt |= store->claimed && store->conn.fd < 0;
 		return result;
 	}
 	result = reply_acquire(answer, token, refusal, store->error,
@@ -461,13 +467,14 @@ int store_renew(struct store *store, const struct claim *claim,
 	return result;
 }
 
-static void fill_release(struct call *call, const struct claim *claim,
-			 bool lift)
+static void fill_release(struct call *call, const struct store *store,
+			 const struct claim *claim, bool lift)
 {
 	call->script = &script_release;
 	add_keys(call, claim);
 	add_argument(call, claim->owner.id);
 	add_argument(call, lift ? "lift" : "");
+	add_argument(call, store->doubt ? "doubt" : "");
 }
 
 int store_release(struct store *store, const struct claim *claim, bool lift,
@@ -477,7 +484,7 @@ int store_release(struct store *store, const struct claim *claim, bool lift,
 	redisReply *answer;
 	int result;
 
-	fill_release(&call, claim, lift);
+	fill_release(&call, store, claim, lift);
 	result = call_script(store, &call, deadline_ns,
 			     (unsigned int)claim->ttl_ms, &answer);
 	if (result)
@@ -495,33 +502,27 @@ void store_withdraw(struct store *store, const struct claim *claim,
 	struct call call = { 0 };
 	char cause[STORE_ERROR_MAX];
 	redisReply *reply;
-	char *bytes = NULL;
-	size_t length = 0;
 
 	if (!store->claimed)
 		return;
+	/* What is to be told is why the acquire failed. */
+	memcpy(cause, store->error, sizeof(cause));
 	store->cancel_fd = -1;
-	if (store->conn.fd < 0 || !store->unanswered || store->blocked) {
-		/* What is to be told is why the acquire failed. */
-		memcpy(cause, store->error, sizeof(cause));
-		store_release(store, claim, true, deadline_ns);
-		memcpy(store->error, cause, sizeof(cause));
-		return;
-	}
+	/* Behind a blocking read, the release would wait for its end. */
+	if (store->blocked)
+		conn_abort(&store->conn);
 
-	fill_release(&call, claim, true);
-	if (append_call(&bytes, &length, &call, true) &&
-	    conn_send(&store->conn, bytes, length, deadline_ns, -1) == 0) {
-		store->unanswered++;
+	/* As text: nobody may be there any more to send it again. */
+	fill_release(&call, store, claim, true);
+	if (send_call(store, &call, true, deadline_ns,
+		      (unsigned int)claim->ttl_ms) == 0)
 		while (store->unanswered > 0 &&
 		       conn_receive(&store->conn, &reply, deadline_ns, -1) ==
 			       0) {
 			freeReplyObject(reply);
 			store->unanswered--;
 		}
-	}
-	free(bytes);
 	conn_close(&store->conn);
-	store->unanswered = 0;
 	store->claimed = false;
+	memcpy(store->error, cause, sizeof(cause));
 }

@@ -116,12 +116,6 @@ now_us() {
 	echo "${EPOCHREALTIME/[.,]/}"
 }
 
-# within LOW VALUE HIGH WHAT
-within() {
-	[ "$2" -ge "$1" ] || fail "$4: $2, which is less than $1"
-	[ "$2" -le "$3" ] || fail "$4: $2, which is more than $3"
-}
-
 # median NUMBER...: of an odd count.
 median() {
 	printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"

@@ -60,6 +60,11 @@ lease_left_ms() {
 	rcli pttl "$key:lease:$1"
 }
 
+# has_less_than MS ID
+has_less_than() {
+	[ "$(lease_left_ms "$2")" -lt "$1" ]
+}
+
 is_over() {
 	[ "$(lease_left_ms "$1")" = -2 ]
 }
