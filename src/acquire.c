@@ -52,6 +52,9 @@ struct waiting {
 	int64_t asking_ns; /* since when it is asked without an answer */
 	bool was_refused;
 	bool was_late; /* an answer that granted */
+	/* The answer to come may well be a grant: the guardian is forked then. */
+	bool is_turn;
+	struct guardian guardian;
 };
 
 /* The instant at which an unreachable service is given up. */
@@ -127,6 +130,7 @@ static int after_refusal(struct waiting *w, const struct refusal *refusal)
 		err = store_wait(w->store, w->request->claim,
 				 least(until_ns, last_ns),
 				 refusal->exactly || last_ns < until_ns);
+	w->is_turn = err == 0 || refusal->reason == REFUSAL_TAKEN;
 	if (store_error_is_final(err))
 		return err;
 	/* The connection may be lost: the next request will tell, in its time. */
@@ -158,6 +162,16 @@ static int after_error(struct waiting *w, int err)
 	return clock_boot_ns() < give_up_ns(w) ? ASK_AGAIN : err;
 }
 
+/* In `context` is the waiting. */
+static void fork_guardian(void *context)
+{
+	struct waiting *w = context;
+
+	/* Should that fail, it is forked, or not, when it is needed. */
+	if (w->is_turn && !w->guardian.pid)
+		guardian_fork(&w->guardian, w->request->job);
+}
+
 static int ask_until_answered(struct waiting *w, struct acquire_answer *answer)
 {
 	const struct acquire_request *request = w->request;
@@ -171,6 +185,8 @@ static int ask_until_answered(struct waiting *w, struct acquire_answer *answer)
 		result = store_acquire(w->store, request->claim,
 				       least(give_up_ns(w), limit_ns),
 				       &answer->grant, &answer->refusal);
+		if (result != STORE_DONE)
+			guardian_dismiss(&w->guardian);
 		answer->signal = take_deadly_signal(request->signals);
 		if (answer->signal)
 			return -EINTR;
@@ -197,6 +213,7 @@ int acquire(struct store *store, const struct acquire_request *request,
 		.request = request,
 		.store = store,
 		.start_ns = clock_boot_ns(),
+		.is_turn = true,
 	};
 	int err;
 
@@ -204,8 +221,13 @@ int acquire(struct store *store, const struct acquire_request *request,
 	w.end_ns = request->wait_ns < 0 ? INT64_MAX
 					: w.start_ns + request->wait_ns;
 	waitshow_init(&w.show, w.start_ns, w.end_ns);
+	store_set_meanwhile(store, fork_guardian, &w);
 	err = ask_until_answered(&w, answer);
+	store_set_meanwhile(store, NULL, NULL);
 	waitshow_end(&w.show);
+	answer->guardian = w.guardian;
+	if (err)
+		guardian_dismiss(&answer->guardian);
 	if (err)
 		store_withdraw(store, request->claim,
 			       clock_boot_ns() + WITHDRAW_NS);

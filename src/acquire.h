@@ -4,6 +4,7 @@
 #ifndef CFLOCK_ACQUIRE_H
 #define CFLOCK_ACQUIRE_H
 
+#include "guardian.h"
 #include "lease.h"
 #include "signals.h"
 #include "store.h"
@@ -13,10 +14,13 @@ struct acquire_request {
 	const struct lease_policy *policy;
 	int64_t wait_ns; /* from now; -1: without end */
 	const struct signals *signals;
+	const struct guardian_job *job;
 };
 
 struct acquire_answer {
-	struct grant grant;     /* 0 */
+	struct grant grant; /* 0 */
+	/* 0: forked while the answer was on its way, or, with a pid of 0, not. */
+	struct guardian guardian;
 	struct refusal refusal; /* -EBUSY, -EDEADLK, -EINVAL */
 	int signal;             /* -EINTR */
 };

@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -59,6 +60,12 @@ struct order {
 	struct instant sent; /* ORDER_RENEWED */
 };
 
+/* The first message to the guardian; orders follow. */
+struct start {
+	struct lease lease;
+	char token[STORE_TOKEN_MAX];
+};
+
 struct guard {
 	const struct guardian_job *job;
 	struct lease lease;
@@ -76,13 +83,43 @@ struct guard {
 
 /* === in cflock ========================================================== */
 
+static int send_message(const struct guardian *guardian, const void *message,
+			size_t size)
+{
+	if (send(guardian->fd, message, size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return -errno;
+	return 0;
+}
+
 static int send_order(const struct guardian *guardian,
 		      const struct order *order)
 {
-	if (send(guardian->fd, order, sizeof(*order),
-		 MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return -errno;
-	return 0;
+	return send_message(guardian, order, sizeof(*order));
+}
+
+int guardian_start(const struct guardian *guardian, const struct lease *lease,
+		   const char *token)
+{
+	struct start start;
+
+	memset(&start, 0, sizeof(start)); /* its padding, too, is sent */
+	start.lease = *lease;
+	snprintf(start.token, sizeof(start.token), "%s", token);
+	/* Had somebody stopped it so far, nobody would have noticed. */
+	kill(guardian->pid, SIGCONT);
+	return send_message(guardian, &start, sizeof(start));
+}
+
+void guardian_dismiss(struct guardian *guardian)
+{
+	if (!guardian->pid)
+		return;
+	close(guardian->fd);
+	/* A stopped one would not see the end of its socket. */
+	kill(guardian->pid, SIGKILL);
+	while (waitpid(guardian->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	guardian->pid = 0;
 }
 
 int guardian_renewed(const struct guardian *guardian, struct instant sent)
@@ -416,13 +453,14 @@ static void be_guardian(const struct guardian_job *job, int socket)
 {
 	struct guard g = {
 		.job = job,
-		.lease = job->lease,
 		.socket = socket,
 		.parent = getppid(),
 		.group = getpgrp(),
 	};
 	pid_t self = getpid();
+	struct start start;
 	sigset_t sigchld;
+	ssize_t n;
 	int err;
 
 	/* Should cflock be killed while we are stopped, then we are continued. */
@@ -432,6 +470,15 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	g.deaths = signalfd(-1, &sigchld, SFD_NONBLOCK | SFD_CLOEXEC);
 	g.timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	err = g.deaths < 0 || g.timer < 0 ? errno : -tree_open(&g.tree);
+
+	do
+		n = recv(socket, &start, sizeof(start), 0);
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof(start)) /* cflock is gone */
+		_exit(EXIT_SUCCESS);
+	g.lease = start.lease;
+	if (!err && setenv("CFLOCK_TOKEN", start.token, 1) < 0)
+		err = errno;
 
 	if (!err && lease_phase(&g.lease, clock_now()) == LEASE_HELD) {
 		g.command = fork();
@@ -461,7 +508,7 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	_exit(EXIT_SUCCESS);
 }
 
-int guardian_start(struct guardian *guardian, const struct guardian_job *job)
+int guardian_fork(struct guardian *guardian, const struct guardian_job *job)
 {
 	int ends[2], err;
 	pid_t pid;

@@ -21,10 +21,10 @@
 
 #include "lease.h"
 #include "signals.h"
+#include "store.h"
 
 struct guardian_job {
 	char *const *command; /* NULL-terminated */
-	struct lease lease;
 	const struct signals *signals;
 	int stop_signal;
 	/* A process group of its own; not on a terminal, whose keys would then
@@ -38,8 +38,8 @@ struct guardian_job {
 };
 
 struct guardian {
-	pid_t pid;
-	int fd; /* readable: a report, or its end */
+	pid_t pid; /* 0: none */
+	int fd;    /* readable: a report, or its end */
 };
 
 enum guardian_report_kind {
@@ -59,11 +59,22 @@ struct guardian_report {
 };
 
 /*
- * Forks the guardian, which starts the command.  To be called before the
- * process has a second thread, by a thread that lives as long as the process.
- * Returns 0 or a negative errno.
+ * Forks the guardian, which waits for guardian_start(), with the environment
+ * that the command is to have.  To be called before the process has a second
+ * thread, by a thread that lives as long as the process.  Returns 0 or a
+ * negative errno.
  */
-int guardian_start(struct guardian *guardian, const struct guardian_job *job);
+int guardian_fork(struct guardian *guardian, const struct guardian_job *job);
+
+/*
+ * Has the guardian start the command, under `lease`, with `token` in its
+ * environment.  Returns 0 or a negative errno: -EPIPE when it has been killed.
+ */
+int guardian_start(const struct guardian *guardian, const struct lease *lease,
+		   const char *token);
+
+/* Ends a guardian, if there is one, that has not been told to start. */
+void guardian_dismiss(struct guardian *guardian);
 
 /* Orders.  Any thread; never block; 0 or a negative errno. */
 int guardian_renewed(const struct guardian *guardian, struct instant sent);

@@ -2,8 +2,9 @@
  * cflock: runs a command under a lease on a named lock.
  *
  * From top to bottom, and no way around it:
- *   options; signals blocked; lease acquired; guardian and command forked;
- *   renewals, by a thread; the tree of the command seen dead; lease released.
+ *   options; signals blocked; lease acquired, and the guardian forked while the
+ *   answer is on its way; command started; renewals, by a thread; the tree of
+ *   the command seen dead; lease released.
  * The only place that chooses an exit code.
  *
  * Caveats: a machine that is paused as a whole and resumed (a virtual machine
@@ -53,11 +54,10 @@ struct run {
 	struct lease_policy policy;
 	struct signals signals;
 	struct tree tree;
-	char *title; /* our arguments, as ps(1) finds them */
-	size_t title_size;
 	struct claim claim;
 	struct grant grant;
 	struct store *store;
+	struct guardian_job job;
 	struct guardian guardian;
 	bool on_terminal;
 };
@@ -145,8 +145,11 @@ static int make_claim(struct run *run)
 	return 0;
 }
 
-/* What the command finds in its environment.  Returns 0 or a negative errno. */
-static int export_lease(const struct run *run)
+/*
+ * What the command finds in its environment, but for the token, which the
+ * guardian will add.  Returns 0 or a negative errno.
+ */
+static int export_claim(const struct run *run)
 {
 	const char *above = getenv(ANCESTORS_VARIABLE);
 	char ttl[24], *ancestors;
@@ -159,7 +162,6 @@ static int export_lease(const struct run *run)
 	if (setenv("CFLOCK_NAME", run->claim.name, 1) ||
 	    setenv("CFLOCK_TTL_MS", ttl, 1) ||
 	    setenv("CFLOCK_ID", run->claim.owner.id, 1) ||
-	    setenv("CFLOCK_TOKEN", run->grant.token, 1) ||
 	    setenv(ANCESTORS_VARIABLE, ancestors, 1))
 		err = -errno;
 	free(ancestors);
@@ -285,15 +287,6 @@ static int code_of_outcome(const struct outcome *outcome)
 /* With the lease granted.  Returns the exit code. */
 static int run_command(struct run *run)
 {
-	struct guardian_job job = {
-		.command = run->options.command,
-		.signals = &run->signals,
-		.stop_signal = run->options.stop_signal,
-		.own_group = !run->on_terminal,
-		.command_only = run->options.close,
-		.title = run->title,
-		.title_size = run->title_size,
-	};
 	struct supervision supervision = {
 		.guardian = &run->guardian,
 		.signals = &run->signals,
@@ -307,15 +300,15 @@ static int run_command(struct run *run)
 	/* From here on a signal is for the command, and ends no request. */
 	store_set_cancel_fd(run->store, -1);
 	lease_grant(&lease, &run->policy, run->grant.sent);
-	job.lease = lease;
-	err = export_lease(run);
 	supervision.renewer = renewer_new(run->store, &run->claim, &run->grant,
 					  &lease, &run->guardian);
-	if (!supervision.renewer)
-		err = -ENOMEM;
+	err = supervision.renewer ? 0 : -ENOMEM;
+	if (!err && !run->guardian.pid)
+		err = guardian_fork(&run->guardian, &run->job);
 	if (!err)
-		err = guardian_start(&run->guardian, &job);
+		err = guardian_start(&run->guardian, &lease, run->grant.token);
 	if (err) {
+		guardian_dismiss(&run->guardian);
 		release(run, run->store, &lease, true, LOG_WARNING);
 		return fail_os("start the guardian process", err);
 	}
@@ -337,6 +330,7 @@ static int acquire_and_run(struct run *run)
 		.policy = &run->policy,
 		.wait_ns = run->options.wait_ns,
 		.signals = &run->signals,
+		.job = &run->job,
 	};
 	struct acquire_answer answer = { .signal = 0 };
 	struct instant begun = clock_now();
@@ -350,6 +344,7 @@ static int acquire_and_run(struct run *run)
 		return code_of_failed_acquire(run, err, &answer);
 
 	run->grant = answer.grant;
+	run->guardian = answer.guardian;
 	log_line(LOG_VERBOSE, "granted after %.1f ms, token %s, ttl %lld ms",
 		 (double)clock_elapsed_ns(begun, clock_now()) /
 			 (double)NS_PER_MS,
@@ -381,6 +376,14 @@ static int prepare_and_run(struct run *run)
 	if (err)
 		return fail_os("get random bytes for an id", err);
 	run->on_terminal = has_terminal();
+	run->job.command = options->command;
+	run->job.signals = &run->signals;
+	run->job.stop_signal = options->stop_signal;
+	run->job.own_group = !run->on_terminal;
+	run->job.command_only = options->close;
+	err = export_claim(run);
+	if (err)
+		return fail_os("set the command's environment", err);
 	return acquire_and_run(run);
 }
 
@@ -414,8 +417,8 @@ int main(int argc, char **argv)
 		return action == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
 	}
 
-	run.title = argv[0];
-	run.title_size =
+	run.job.title = argv[0];
+	run.job.title_size =
 		(size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
 	/*
 	 * No core, and no debugger of this user, is to find the password.  exec

@@ -111,6 +111,13 @@ void store_close(struct store *store);
 /* From now on requests end when this becomes readable; -1: none. */
 void store_set_cancel_fd(struct store *store, int cancel_fd);
 
+/*
+ * From now on this is called when a script is on its way, before its answer is
+ * awaited: for what can be done meanwhile.  NULL: nothing.
+ */
+void store_set_meanwhile(struct store *store, void (*meanwhile)(void *),
+			 void *context);
+
 /* DONE fills *grant; REFUSED fills *refusal. */
 int store_acquire(struct store *store, const struct claim *claim,
 		  int64_t deadline_ns, struct grant *grant,

@@ -187,3 +187,45 @@ is_dead() {
 	[[ $output == *"the lease is lost, the command is being stopped: cannot start the renewing thread: Resource temporarily unavailable"* ]]
 	nothing_left "$name"
 }
+
+# asks_a_frozen_redis: $asker is a cflock that waits for the answer to its first
+# request, and $waiting the guardian that was forked meanwhile.
+asks_a_frozen_redis() {
+	freeze_redis
+	in_background "$CFLOCK" --ttl 20s "$name" touch "$work/ran"
+	asker=$background
+	pids+=("$asker")
+	has_forked() { waiting=$(pgrep -P "$asker"); }
+	wait_until has_forked
+}
+
+@test "guardian stopped before there is a lease: it goes on" {
+	asks_a_frozen_redis
+	kill -STOP "$waiting"
+	thaw_redis
+	wait "$asker"
+	[ -e "$work/ran" ]
+	nothing_left "$name"
+}
+
+@test "guardian killed before there is a lease: there is another" {
+	asks_a_frozen_redis
+	kill -KILL "$waiting"
+	is_another() { has_forked && [ "$waiting" != "$killed" ]; }
+	killed=$waiting
+	wait_until is_another
+	thaw_redis
+	wait "$asker"
+	[ -e "$work/ran" ]
+	nothing_left "$name"
+}
+
+@test "cflock killed before there is a lease: so is its guardian, and nothing runs" {
+	asks_a_frozen_redis
+	kill -STOP "$waiting"
+	kill -KILL "$asker"
+	wait_gone "$waiting"
+	thaw_redis
+	rcli ping
+	[ ! -e "$work/ran" ]
+}

@@ -39,6 +39,8 @@ struct store {
 	int address_count; /* 0: not looked up yet */
 	struct conn conn;
 	int cancel_fd;
+	void (*meanwhile)(void *);
+	void *meanwhile_context;
 	int unanswered; /* replies that are still to come */
 	bool blocked;   /* the last of them is that to a blocking read */
 	bool claimed;   /* the service may hold a lease or a place of ours */
@@ -89,6 +91,13 @@ void store_close(struct store *store)
 void store_set_cancel_fd(struct store *store, int cancel_fd)
 {
 	store->cancel_fd = cancel_fd;
+}
+
+void store_set_meanwhile(struct store *store, void (*meanwhile)(void *),
+			 void *context)
+{
+	store->meanwhile = meanwhile;
+	store->meanwhile_context = context;
 }
 
 const char *store_error(const struct store *store)
@@ -297,6 +306,8 @@ static int call_script(struct store *store, const struct call *call,
 	for (by_text = 0; by_text <= 1; by_text++) {
 		err = send_call(store, call, by_text, deadline_ns,
 				user_timeout_ms);
+		if (!err && store->meanwhile)
+			store->meanwhile(store->meanwhile_context);
 		if (!err)
 			err = receive_answer(store, answer, deadline_ns);
 		if (err || by_text || !reply_is_noscript(*answer))
