@@ -135,6 +135,7 @@ static void kill_orphans(const struct supervision *s)
 	bool told = false;
 
 	while (!tree_is_empty(s->tree)) {
+		renewer_tend(s->renewer); /* as long as something runs */
 		if (sweeps)
 			poll(NULL, 0,
 			     refused ? SWEEP_REFUSED_MS : SWEEP_EVERY_MS);

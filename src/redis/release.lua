@@ -8,10 +8,6 @@
 
 local id = ARGV[1]
 
-if ARGV[3] == 'doubt' then
-	call('SET', gone_key(id), 1, 'PX', SILENT_MS)
-end
-
 -- Returns true when `id` held the lock.
 local function release()
 	local value = call('GET', LOCK)
@@ -49,5 +45,10 @@ if first_in_line() then
 		prune(id)
 		wake_first()
 	end
+end
+-- Last, and tried only: out of memory, Redis refuses a script that begins with it;
+-- and then it refuses that acquire as well.
+if ARGV[3] == 'doubt' then
+	redis.pcall('SET', gone_key(id), 1, 'PX', SILENT_MS)
 end
 return held_it and 1 or 0

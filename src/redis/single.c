@@ -400,7 +400,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	freeReplyObject(answer);
 	/* An error may come from the middle of the script. */
 	store->claimed = result != STORE_REFUSED || refusal->place > 0 ||
-			 refusal->reason == REFUSAL_TAKEN;
+			 refusal->reason == REFUSAL_TAKEN || store->doubt;
 	if (result == STORE_DONE) {
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
