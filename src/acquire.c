@@ -54,7 +54,6 @@ struct waiting {
 	bool was_late; /* an answer that granted */
 	/* The answer to come may well be a grant: the guardian is forked then. */
 	bool is_turn;
-	struct guardian guardian;
 };
 
 /* The instant at which an unreachable service is given up. */
@@ -165,11 +164,12 @@ static int after_error(struct waiting *w, int err)
 /* In `context` is the waiting. */
 static void fork_guardian(void *context)
 {
-	struct waiting *w = context;
+	const struct waiting *w = context;
+	const struct acquire_request *request = w->request;
 
 	/* Should that fail, it is forked, or not, when it is needed. */
-	if (w->is_turn && !w->guardian.pid)
-		guardian_fork(&w->guardian, w->request->job);
+	if (w->is_turn && !request->guardian->pid)
+		guardian_fork(request->guardian, request->job);
 }
 
 static int ask_until_answered(struct waiting *w, struct acquire_answer *answer)
@@ -186,7 +186,7 @@ static int ask_until_answered(struct waiting *w, struct acquire_answer *answer)
 				       least(give_up_ns(w), limit_ns),
 				       &answer->grant, &answer->refusal);
 		if (result != STORE_DONE)
-			guardian_dismiss(&w->guardian);
+			guardian_dismiss(request->guardian);
 		answer->signal = take_deadly_signal(request->signals);
 		if (answer->signal)
 			return -EINTR;
@@ -225,11 +225,10 @@ int acquire(struct store *store, const struct acquire_request *request,
 	err = ask_until_answered(&w, answer);
 	store_set_meanwhile(store, NULL, NULL);
 	waitshow_end(&w.show);
-	answer->guardian = w.guardian;
-	if (err)
-		guardian_dismiss(&answer->guardian);
-	if (err)
+	if (err) {
+		guardian_dismiss(request->guardian);
 		store_withdraw(store, request->claim,
 			       clock_boot_ns() + WITHDRAW_NS);
+	}
 	return err;
 }

@@ -15,12 +15,13 @@ struct acquire_request {
 	int64_t wait_ns; /* from now; -1: without end */
 	const struct signals *signals;
 	const struct guardian_job *job;
+	/* Forked, where that can be done, while the answer that grants is on its
+	 * way; left with a pid of 0 where it was not. */
+	struct guardian *guardian;
 };
 
 struct acquire_answer {
-	struct grant grant; /* 0 */
-	/* 0: forked while the answer was on its way, or, with a pid of 0, not. */
-	struct guardian guardian;
+	struct grant grant;     /* 0 */
 	struct refusal refusal; /* -EBUSY, -EDEADLK, -EINVAL */
 	int signal;             /* -EINTR */
 };

@@ -32,6 +32,7 @@
 
 #include "exitcodes.h"
 #include "log.h"
+#include "store.h"
 #include "tree.h"
 
 /* What ps(1) shows: not "cflock" nor the command's words, so that `killall
@@ -446,6 +447,17 @@ static void change_title(const struct guardian_job *job)
 	strncpy(job->title, GUARDIAN_PROCESS_NAME, job->title_size - 1);
 }
 
+/* False when cflock is gone. */
+static bool receive_start(int socket, struct start *start)
+{
+	ssize_t n;
+
+	do
+		n = recv(socket, start, sizeof(*start), 0);
+	while (n < 0 && errno == EINTR);
+	return n == (ssize_t)sizeof(*start);
+}
+
 static void be_guardian(const struct guardian_job *job, int socket)
 	__attribute__((noreturn));
 
@@ -460,7 +472,6 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	pid_t self = getpid();
 	struct start start;
 	sigset_t sigchld;
-	ssize_t n;
 	int err;
 
 	/* Should cflock be killed while we are stopped, then we are continued. */
@@ -471,10 +482,7 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	g.timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	err = g.deaths < 0 || g.timer < 0 ? errno : -tree_open(&g.tree);
 
-	do
-		n = recv(socket, &start, sizeof(start), 0);
-	while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof(start)) /* cflock is gone */
+	if (!receive_start(socket, &start))
 		_exit(EXIT_SUCCESS);
 	g.lease = start.lease;
 	if (!err && setenv("CFLOCK_TOKEN", start.token, 1) < 0)

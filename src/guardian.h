@@ -21,7 +21,6 @@
 
 #include "lease.h"
 #include "signals.h"
-#include "store.h"
 
 struct guardian_job {
 	char *const *command; /* NULL-terminated */

@@ -331,6 +331,7 @@ static int acquire_and_run(struct run *run)
 		.wait_ns = run->options.wait_ns,
 		.signals = &run->signals,
 		.job = &run->job,
+		.guardian = &run->guardian,
 	};
 	struct acquire_answer answer = { .signal = 0 };
 	struct instant begun = clock_now();
@@ -344,7 +345,6 @@ static int acquire_and_run(struct run *run)
 		return code_of_failed_acquire(run, err, &answer);
 
 	run->grant = answer.grant;
-	run->guardian = answer.guardian;
 	log_line(LOG_VERBOSE, "granted after %.1f ms, token %s, ttl %lld ms",
 		 (double)clock_elapsed_ns(begun, clock_now()) /
 			 (double)NS_PER_MS,

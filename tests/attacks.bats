@@ -158,8 +158,7 @@ is_dead() {
 	rcli config resetstat
 	run "$CFLOCK" -w 1 "$name" true
 	[ "$status" = 1 ]
-	calls=$(rcli info commandstats | sed -n 's/^cmdstat_evalsha:calls=\([0-9]*\).*/\1/p')
-	[ "$calls" -lt 40 ]
+	[ "$(calls_of evalsha)" -lt 40 ]
 }
 
 @test "nothing can be started: no process; no lock is left" {

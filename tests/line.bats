@@ -44,10 +44,6 @@ leaves() {
 	is_forgotten "$1"
 }
 
-calls_of() {
-	rcli info commandstats | sed -n "s/^cmdstat_$1:calls=\([0-9]*\),.*/\1/p"
-}
-
 @test "ten waiters run in the order in which they came" {
 	acquire_as holder
 	for tag in 0 1 2 3 4 5 6 7 8 9; do

@@ -44,7 +44,7 @@ struct store {
 	int unanswered; /* replies that are still to come */
 	bool blocked;   /* the last of them is that to a blocking read */
 	bool claimed;   /* the service may hold a lease or a place of ours */
-	bool doubt; /* an acquire was given up that may yet be carried out */
+	bool doubt;     /* an acquire that was given up may yet be served */
 	char error[STORE_ERROR_MAX];
 };
 
