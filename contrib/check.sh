@@ -76,7 +76,7 @@ lint() {
 
 memcheck() {
 	[ ! -e "$src/tests/valgrind.sh" ] ||
-		CFLOCK=$work/gcc/cflock sh "$src/tests/valgrind.sh"
+		CFLOCK=$work/dynamic/cflock sh "$src/tests/valgrind.sh"
 }
 
 # Of the tests only what shows that the tarball holds all that is needed.
@@ -100,6 +100,7 @@ if [ -z "${QUICK-}" ]; then
 	step clang build CC=clang
 	step tsan suite CC=clang --enable-sanitizers=thread \
 		-- "TESTS=$(tests basic loss)"
+	step dynamic build --disable-static-libs --disable-static-pie
 	step lint lint
 	step valgrind memcheck
 	step model model

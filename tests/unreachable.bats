@@ -227,6 +227,16 @@ black_hole() {
 	[ ! -e "$work/ran" ]
 }
 
+@test "a name without the program that looks names up: 69, named" {
+	cp "$CFLOCK" "$work/cflock"
+	# One that was installed by this build would be taken.
+	[ ! -e /usr/local/libexec/cflock/cflock-resolve ] ||
+		skip "cflock-resolve is installed"
+	expect 69 "$work/cflock" -S redis://localhost -w 0.4 "$name" touch "$work/ran"
+	says 'cannot find the host "localhost"' "cflock-resolve cannot be run"
+	[ ! -e "$work/ran" ]
+}
+
 @test "a name service that does not answer: 69 at the end of the wait" {
 	expect 0 in_network '
 		drop udp dport 53

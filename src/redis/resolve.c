@@ -2,12 +2,16 @@
 
 #include "redis/resolve.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
+#include <limits.h>
+#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -15,107 +19,156 @@
 
 #include "ready.h"
 
-/* What the child sends: one of these for each address, or `err` alone. */
-struct answer {
-	int err;
-	struct address address;
-};
+#define HELPER "cflock-resolve"
+#define EXIT_NOT_RUN 127 /* as in a shell; the dynamic loader's, too */
 
-static int look_up(const char *host, int port, int flags,
-		   struct address addresses[RESOLVE_ADDRESSES_MAX])
+static bool parse_v6(const char *text, struct sockaddr_in6 *address)
 {
-	struct addrinfo hints = {
-		.ai_flags = flags | AI_NUMERICSERV,
-		.ai_socktype = SOCK_STREAM,
-	};
-	struct addrinfo *list, *item;
-	char service[16];
-	int count = 0, err;
+	char digits[INET6_ADDRSTRLEN], *end;
+	const char *zone = strchr(text, '%');
+	size_t length = zone ? (size_t)(zone - text) : strlen(text);
 
-	snprintf(service, sizeof(service), "%d", port);
-	err = getaddrinfo(host, service, &hints, &list);
-	if (err == EAI_NONAME
-#ifdef EAI_NODATA
-	    || err == EAI_NODATA
-#endif
-	)
-		return -ENOENT;
-	if (err)
-		return -EAGAIN;
-	for (item = list; item && count < RESOLVE_ADDRESSES_MAX;
-	     item = item->ai_next) {
-		if (item->ai_addrlen > sizeof(addresses[0].to))
-			continue;
-		memcpy(&addresses[count].to, item->ai_addr, item->ai_addrlen);
-		addresses[count++].length = item->ai_addrlen;
-	}
-	freeaddrinfo(list);
-	return count ? count : -ENOENT;
+	if (length >= sizeof(digits))
+		return false;
+	memcpy(digits, text, length);
+	digits[length] = '\0';
+	if (inet_pton(AF_INET6, digits, &address->sin6_addr) != 1)
+		return false;
+	if (!zone)
+		return true;
+	address->sin6_scope_id = if_nametoindex(++zone);
+	if (address->sin6_scope_id)
+		return true;
+	address->sin6_scope_id = (uint32_t)strtoul(zone, &end, 10);
+	return address->sin6_scope_id && *end == '\0';
 }
 
-/* In the child. */
-static void answer_and_exit(const char *host, int port, int to)
-	__attribute__((noreturn));
-
-static void answer_and_exit(const char *host, int port, int to)
+static bool parse_address(const char *text, int port, struct address *address)
 {
-	struct address addresses[RESOLVE_ADDRESSES_MAX] = { 0 };
-	struct answer answers[RESOLVE_ADDRESSES_MAX] = { 0 };
-	int count, i;
+	struct sockaddr_in v4 = { .sin_family = AF_INET };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
+
+	v4.sin_port = v6.sin6_port = htons((uint16_t)port);
+	if (inet_pton(AF_INET, text, &v4.sin_addr) == 1) {
+		address->to.v4 = v4;
+		address->length = sizeof(v4);
+		return true;
+	}
+	if (parse_v6(text, &v6)) {
+		address->to.v6 = v6;
+		address->length = sizeof(v6);
+		return true;
+	}
+	return false;
+}
+
+/* In the child: becomes the helper. */
+static void run_helper(const char *host, int to) __attribute__((noreturn));
+
+static void run_helper(const char *host, int to)
+{
+	char path[PATH_MAX + sizeof(HELPER)];
+	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
+	char *name;
 
 	/* It must not outlive cflock: a look-up can hang for minutes. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	count = look_up(host, port, AI_ADDRCONFIG, addresses);
-	if (count < 0)
-		answers[0].err = count;
-	for (i = 0; i < count; i++)
-		answers[i].address = addresses[i];
-	/* Smaller than PIPE_BUF, so it arrives in one piece. */
-	_Static_assert(sizeof(answers) <= 4096, "the answer must fit a pipe");
-	if (write(to, answers,
-		  sizeof(answers[0]) * (size_t)(count > 0 ? count : 1)) < 0)
-		_exit(1);
-	_exit(0);
+	if (dup2(to, STDOUT_FILENO) < 0)
+		_exit(EXIT_NOT_RUN);
+	/* Beside cflock, where it was built; or where it was installed. */
+	if (length > 0) {
+		path[length] = '\0';
+		name = strrchr(path, '/') + 1;
+		memcpy(name, HELPER, sizeof(HELPER));
+		execl(path, HELPER, host, (char *)NULL);
+	}
+	execl(PKGLIBEXECDIR "/" HELPER, HELPER, host, (char *)NULL);
+	_exit(EXIT_NOT_RUN);
+}
+
+/*
+ * All that comes before the end of the file.  Returns 0, -EAGAIN when there is
+ * more than the buffer holds, or what wait_until_ready() does.
+ */
+static int read_to_end(int fd, char *buffer, size_t size, int64_t deadline_ns,
+		       int cancel_fd)
+{
+	size_t length = 0;
+
+	for (;;) {
+		int err = wait_until_ready(fd, POLLIN, deadline_ns, cancel_fd);
+		ssize_t n;
+
+		if (err)
+			return err;
+		n = read(fd, buffer + length, size - length);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n < 0)
+			return -errno;
+		length += (size_t)n;
+		if (length == size)
+			return -EAGAIN;
+		buffer[length] = '\0';
+		if (n == 0)
+			return 0;
+	}
+}
+
+static int wait_for(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (!WIFEXITED(status))
+		return -EAGAIN;
+	switch (WEXITSTATUS(status)) {
+	case 0:
+		return 0;
+	case RESOLVE_EXIT_NO_NAME:
+		return -ENOENT;
+	case EXIT_NOT_RUN:
+		return -ENOEXEC;
+	default:
+		return -EAGAIN;
+	}
 }
 
 int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 		 struct address addresses[RESOLVE_ADDRESSES_MAX])
 {
-	struct answer answers[RESOLVE_ADDRESSES_MAX];
-	int ends[2], count, i, err;
-	ssize_t n;
+	char text[RESOLVE_ADDRESSES_MAX * RESOLVE_LINE_MAX + 1];
+	char *line, *rest = text;
+	int ends[2], count = 0, err, status;
 	pid_t pid;
 
-	count = look_up(host, port, AI_NUMERICHOST, addresses);
-	if (count > 0)
-		return count;
+	if (parse_address(host, port, &addresses[0]))
+		return 1;
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	pid = fork();
 	if (pid == 0)
-		answer_and_exit(host, port, ends[1]);
-	err = errno;
+		run_helper(host, ends[1]);
+	err = -errno;
 	close(ends[1]);
 	if (pid < 0) {
 		close(ends[0]);
-		return -err;
+		return err;
 	}
 
-	err = wait_until_ready(ends[0], POLLIN, deadline_ns, cancel_fd);
-	n = err ? 0 : read(ends[0], answers, sizeof(answers));
+	err = read_to_end(ends[0], text, sizeof(text), deadline_ns, cancel_fd);
 	close(ends[0]);
-	kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
 	if (err)
-		return err;
-	if (n < (ssize_t)sizeof(answers[0]))
-		return -EAGAIN;
-	if (answers[0].err)
-		return answers[0].err;
-	count = (int)((size_t)n / sizeof(answers[0]));
-	for (i = 0; i < count; i++)
-		addresses[i] = answers[i].address;
-	return count;
+		kill(pid, SIGKILL);
+	status = wait_for(pid);
+	if (err || status)
+		return err ? err : status;
+	while (count < RESOLVE_ADDRESSES_MAX && (line = strsep(&rest, "\n")) &&
+	       *line)
+		if (parse_address(line, port, &addresses[count]))
+			count++;
+	return count ? count : -ENOENT;
 }

@@ -1,16 +1,16 @@
 /*
  * From a host's name to its addresses, within a deadline.  getaddrinfo() knows
- * no deadline, so it runs in a child process that can be killed; a literal
- * address needs neither.  Only for processes that have one thread.
+ * no deadline, and takes the shared libraries of the name service; so a program
+ * of its own calls it, cflock-resolve, which can be killed.  A literal address
+ * needs neither.
  */
 #ifndef CFLOCK_REDIS_RESOLVE_H
 #define CFLOCK_REDIS_RESOLVE_H
 
-#include <stddef.h>
+#include <netinet/in.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <netinet/in.h>
 
 #define RESOLVE_ADDRESSES_MAX 8
 
@@ -25,9 +25,19 @@ struct address {
 };
 
 /*
+ * What cflock-resolve HOST is to do: print at most RESOLVE_ADDRESSES_MAX
+ * literal addresses, the first to be tried first, each on a line of less than
+ * RESOLVE_LINE_MAX bytes, and exit with 0 or one of these.
+ */
+#define RESOLVE_LINE_MAX 80
+#define RESOLVE_EXIT_NO_NAME 1
+#define RESOLVE_EXIT_FAILED 2
+
+/*
  * Fills addresses[] in the order to try them.  Returns how many (>= 1), or
  * -ENOENT when the name does not exist, -ETIMEDOUT, -ECANCELED when cancel_fd
- * (-1: none) became readable, -EAGAIN when the name service failed.
+ * (-1: none) became readable, -ENOEXEC when cflock-resolve could not be run,
+ * -EAGAIN when the name service failed.
  */
 int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 		 struct address addresses[RESOLVE_ADDRESSES_MAX]);

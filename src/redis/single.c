@@ -158,6 +158,8 @@ static int find_addresses(struct store *store, int64_t deadline_ns)
 		 count == -ENOENT ? "there is no such name"
 		 : count == -ETIMEDOUT
 			 ? "the name service did not answer in time"
+		 : count == -ENOEXEC
+			 ? "its helper program cflock-resolve cannot be run"
 			 : "the name service failed");
 	return count;
 }
