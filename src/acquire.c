@@ -3,8 +3,6 @@
 #include "acquire.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "ready.h"
@@ -18,23 +16,6 @@
 
 /* How long to wait for the answer to a release behind an acquire in doubt. */
 #define WITHDRAW_NS (200 * NS_PER_MS)
-
-/* Returns the first signal that should end us, 0 when there is none. */
-static int take_deadly_signal(const struct signals *signals)
-{
-	struct signalfd_siginfo info;
-
-	while (read(signals->fd, &info, sizeof(info)) ==
-	       (ssize_t)sizeof(info)) {
-		int number = (int)info.ssi_signo;
-
-		if (number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
-			raise(SIGSTOP);
-		else if (signals_is_deadly(signals, number))
-			return number;
-	}
-	return 0;
-}
 
 static int64_t least(int64_t a, int64_t b)
 {
@@ -187,7 +168,7 @@ static int ask_until_answered(struct waiting *w, struct acquire_answer *answer)
 				       &answer->grant, &answer->refusal);
 		if (result != STORE_DONE)
 			guardian_dismiss(request->guardian);
-		answer->signal = take_deadly_signal(request->signals);
+		answer->signal = signals_take_deadly(request->signals);
 		if (answer->signal)
 			return -EINTR;
 
@@ -200,7 +181,7 @@ static int ask_until_answered(struct waiting *w, struct acquire_answer *answer)
 		if (verdict != ASK_AGAIN)
 			return verdict;
 
-		answer->signal = take_deadly_signal(request->signals);
+		answer->signal = signals_take_deadly(request->signals);
 		if (answer->signal)
 			return -EINTR;
 	}

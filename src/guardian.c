@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,12 +167,13 @@ int guardian_read(const struct guardian *guardian,
 
 /* === in the command, before exec ======================================== */
 
-static void run_command(const struct guardian_job *job, pid_t parent)
-	__attribute__((noreturn));
+static void run_command(const struct guardian_job *job, pid_t parent,
+			const sigset_t *missed) __attribute__((noreturn));
 
-static void run_command(const struct guardian_job *job, pid_t parent)
+static void run_command(const struct guardian_job *job, pid_t parent,
+			const sigset_t *missed)
 {
-	int err;
+	int err, number;
 
 	if (job->own_group)
 		setpgid(0, 0);
@@ -179,6 +181,9 @@ static void run_command(const struct guardian_job *job, pid_t parent)
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (getppid() != parent)
 		_exit(EXIT_OS_ERROR);
+	for (number = 1; number < NSIG; number++)
+		if (sigismember(missed, number) == 1)
+			raise(number); /* blocked so far: twice is once */
 	signals_restore(job->signals);
 
 	execvp(job->command[0], job->command);
@@ -458,6 +463,26 @@ static bool receive_start(int socket, struct start *start)
 	return n == (ssize_t)sizeof(*start);
 }
 
+/*
+ * What the terminal has sent to our group since we were forked.  cflock takes it
+ * for sent to the command, which was not there yet.
+ */
+static void take_terminal_signals(sigset_t *taken)
+{
+	const struct timespec at_once = { 0 };
+	sigset_t wanted;
+	siginfo_t info;
+
+	sigemptyset(taken);
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGINT);
+	sigaddset(&wanted, SIGQUIT);
+	sigaddset(&wanted, SIGHUP);
+	while (sigtimedwait(&wanted, &info, &at_once) > 0)
+		if (info.si_code == SI_KERNEL)
+			sigaddset(taken, info.si_signo);
+}
+
 static void be_guardian(const struct guardian_job *job, int socket)
 	__attribute__((noreturn));
 
@@ -471,7 +496,7 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	};
 	pid_t self = getpid();
 	struct start start;
-	sigset_t sigchld;
+	sigset_t sigchld, missed;
 	int err;
 
 	/* Should cflock be killed while we are stopped, then we are continued. */
@@ -489,9 +514,10 @@ static void be_guardian(const struct guardian_job *job, int socket)
 		err = errno;
 
 	if (!err && lease_phase(&g.lease, clock_now()) == LEASE_HELD) {
+		take_terminal_signals(&missed);
 		g.command = fork();
 		if (g.command == 0)
-			run_command(job, self);
+			run_command(job, self, &missed);
 		if (g.command < 0)
 			err = errno;
 	}

@@ -295,9 +295,9 @@ static int run_command(struct run *run)
 	};
 	struct outcome outcome;
 	struct lease lease;
-	int err;
+	int err, signal = 0;
 
-	/* From here on a signal is for the command, and ends no request. */
+	/* From here on a signal ends no request. */
 	store_set_cancel_fd(run->store, -1);
 	lease_grant(&lease, &run->policy, run->grant.sent);
 	supervision.renewer = renewer_new(run->store, &run->claim, &run->grant,
@@ -305,11 +305,16 @@ static int run_command(struct run *run)
 	err = supervision.renewer ? 0 : -ENOMEM;
 	if (!err && !run->guardian.pid)
 		err = guardian_fork(&run->guardian, &run->job);
+	/* What came before the guardian was there could not reach the command. */
 	if (!err)
+		signal = signals_take_deadly(&run->signals);
+	if (!err && !signal)
 		err = guardian_start(&run->guardian, &lease, run->grant.token);
-	if (err) {
+	if (err || signal) {
 		guardian_dismiss(&run->guardian);
 		release(run, run->store, &lease, true, LOG_WARNING);
+		if (signal)
+			signals_die_of(signal);
 		return fail_os("start the guardian process", err);
 	}
 	let_go_of_pipes();

@@ -81,6 +81,22 @@ bool signals_is_deadly(const struct signals *signals, int number)
 	}
 }
 
+int signals_take_deadly(const struct signals *signals)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signals->fd, &info, sizeof(info)) ==
+	       (ssize_t)sizeof(info)) {
+		int number = (int)info.ssi_signo;
+
+		if (number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
+			raise(SIGSTOP);
+		else if (signals_is_deadly(signals, number))
+			return number;
+	}
+	return 0;
+}
+
 void signals_die_of(int number)
 {
 	sigset_t only;

@@ -31,6 +31,12 @@ void signals_restore(const struct signals *signals);
 bool signals_is_deadly(const struct signals *signals, int number);
 
 /*
+ * While there is no command: reads what has come.  Returns the first signal
+ * that should end us, 0 when there is none.  Stops us for those that stop.
+ */
+int signals_take_deadly(const struct signals *signals);
+
+/*
  * Ends the process by signal `number`, as if it had never been blocked, so that
  * the parent sees the same as without us.  Does not return.
  */

@@ -136,6 +136,45 @@ recorded() {
 	rcli del "cflock:{$name}"
 }
 
+# The guardian is held up just before it starts the command.
+@test "Ctrl-C, Ctrl-\\, hang-up between the grant and the start end the command, lock free" {
+	local key code
+
+	# Before the lease it still goes by its parent's name.
+	find_guardian() {
+		guardian=$(pgrep -P "$(cat "$work/pid")")
+	}
+	hold_up() {
+		find_guardian
+		strace -qq -p "$guardian" -o /dev/null \
+			-e inject=rt_sigtimedwait:delay_enter=2000000 >/dev/null 2>&1 &
+		until grep -q '^TracerPid:.[1-9]' "/proc/$guardian/status"; do sleep 0.01; done
+		kill -CONT "$(cat "$REDIS_DIR/pid")"
+	}
+	is_held_up() {
+		find_guardian && [ "$(state_of "$guardian")" = t ] && is_locked "$name"
+	}
+	export -f find_guardian hold_up is_held_up
+	for key in C-c:130 'C-\:131' hangup:; do
+		code=${key#*:} key=${key%:*}
+		rm -f "$work/pid"
+		on_terminal <<-END
+			prompt
+			check kill -STOP \$(cat $REDIS_DIR/pid)
+			line cflock $name sleep $marker
+			poll find_guardian
+			check hold_up
+			poll is_held_up
+			${code:+key }$key
+			${code:+prompt}
+			${code:+line echo "code=\$?"}
+			${code:+expect code=$code}
+		END
+		wait_until nothing_left "$name"
+		no_process_left
+	done
+}
+
 @test "Ctrl-\\ reaches the command, once" {
 	on_terminal <<-END
 		prompt
