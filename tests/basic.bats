@@ -397,6 +397,15 @@ token_of_a_run() {
 	[ "$(script release other '')" = 1 ]
 }
 
+@test "script: a release in doubt works, though Redis is out of memory" {
+	acquire_as me
+	rcli config set maxmemory-policy noeviction maxmemory 1
+	run script release me '' doubt
+	rcli config set maxmemory 0
+	[ "$output" = 1 ]
+	nothing_left "$name"
+}
+
 @test "script: renew is idempotent, and only for the very lease" {
 	acquire_as me 60000
 	value=$(rcli get "$key")

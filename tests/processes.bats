@@ -278,3 +278,48 @@ has_no_command() {
 	echo >"$work/end"
 	wait_dead
 }
+
+# Of an ordinary user, who may not kill what has become root, in $open, where
+# the command has "root", which makes it so, and is to leave "ready".  Leaves
+# $cflock, and its words in $open/err.
+start_as_nobody() {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	open=$(mktemp -d "$REDIS_DIR/open.XXXXXX")
+	chmod 755 "$REDIS_DIR"
+	chmod 777 "$REDIS_DIR/redis.sock" "$open"
+	cp "$CFLOCK" "$open/cflock"
+	cp "$(command -v setpriv)" "$open/root"
+	chmod 4755 "$open/root"
+	as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+	[ "$("${as_nobody[@]}" "$open/root" --reuid=0 id -ru)" = 0 ] ||
+		skip "no set-user-id programs here"
+	in_background "${as_nobody[@]}" "$open/cflock" -t 3s "$name" sh -c "$1" "$open" \
+		2>"$open/err"
+	cflock=$background
+	pids+=("$cflock")
+	wait_until test -e "$open/ready"
+}
+
+# A process of root's that lives for 4.5 s, and then the rest of the tree.
+unkillable='"$0/root" --reuid=0 sleep 4.5 & touch "$0/ready"; sleep 60'
+
+@test "what may not be killed: told, and waited for" {
+	start_as_nobody "$unkillable"
+	rcli del "cflock:{$name}"
+	exits_with 79
+	grep -q "1 processes of the command may not be killed" "$open/err"
+	[ "$(pgrep -c -u 0 -f 'sleep 4[.]5')" = 0 ]
+}
+
+@test "guardian killed before the first renewal: the lock is kept until the last has ended" {
+	start_as_nobody "$unkillable"
+	kill -KILL "$(guardian_of "$cflock")"
+	root=$(pgrep -u 0 -fx 'sleep 4[.]5')
+	while is_alive "$root"; do
+		is_locked "$name" || ! is_alive "$root" || fail "the lock is free, and $root runs"
+		sleep 0.05
+	done
+	exits_with 79
+	grep -q "the guardian process was killed" "$open/err"
+	nothing_left "$name"
+}

@@ -69,6 +69,15 @@ proxy() {
 	[ "$(rcli get "$key")" = somebody-else ]
 }
 
+@test "a request without a reply, then a conflict: the first is made void" {
+	rcli set "$key" somebody px 60000
+	proxy --only stall=0
+	expect 1 "$CFLOCK" -t 600ms -n "$name" touch "$work/ran"
+	[[ $(rcli keys "$key:gone:*") == "$key:gone:"* ]]
+	rcli del "$key"
+	not_run
+}
+
 @test "a reply of the wrong kind: 69, no lock is left" {
 	while IFS='|' read -r reply cause; do
 		proxy --only replace="$reply"
