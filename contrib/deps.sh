@@ -18,6 +18,7 @@ automake         automake         automake              automake           autom
 pkg-config       pkg-config       pkgconf-pkg-config    pkgconf            pkgconf
 pc:hiredis       libhiredis-dev   hiredis-devel         hiredis-dev        hiredis
 pc:inih          libinih-dev      inih-devel            inih-dev           inih
+pc:json-c        libjson-c-dev    json-c-devel          json-c-dev         json-c
 redis-server     redis-server     /usr/bin/redis-server redis              redis
 redis-cli        redis-tools      /usr/bin/redis-cli    redis              redis
 '

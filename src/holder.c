@@ -72,8 +72,7 @@ void holder_describe_self(struct holder *holder, const char *id,
 	snprintf(holder->message, sizeof(holder->message), "%s", message);
 }
 
-/* "12:03:11 (4.0 s ago)", with the day when it was not today. */
-static void format_since(int64_t since_ms, char *buffer, size_t size)
+char *holder_format_since(int64_t since_ms, char *buffer, size_t size)
 {
 	time_t since = since_ms / 1000, now = time(NULL);
 	char clock[32] = "?", ago[DURATION_TEXT_MAX];
@@ -92,6 +91,7 @@ static void format_since(int64_t since_ms, char *buffer, size_t size)
 		age_ms = DURATION_MAX_NS / NS_PER_MS;
 	duration_format(age_ms > 0 ? age_ms * NS_PER_MS : 0, ago, sizeof(ago));
 	snprintf(buffer, size, "%s (%s ago)", clock, ago);
+	return buffer;
 }
 
 char *holder_format(const struct holder *holder, char *buffer, size_t size)
@@ -107,7 +107,7 @@ char *holder_format(const struct holder *holder, char *buffer, size_t size)
 		return buffer;
 	}
 	if (holder->since_ms > 0)
-		format_since(holder->since_ms, since, sizeof(since));
+		holder_format_since(holder->since_ms, since, sizeof(since));
 	else
 		snprintf(since, sizeof(since), "a time unknown");
 	n = snprintf(buffer, size, "host %s, pid %s, user %s, since %s: %s",

@@ -28,6 +28,11 @@ void holder_describe_self(struct holder *holder, const char *id,
 			  char *const *command, const char *message);
 
 /*
+ * "12:03:11 (4.0 s ago)", with the day when it was not today.  Returns `buffer`.
+ */
+char *holder_format_since(int64_t since_ms, char *buffer, size_t size);
+
+/*
  * "host web1, pid 4711, user root, since 12:03:11 (4.0 s ago): backup.sh /var
  * (nightly)", safe for a terminal.  Returns `buffer`.
  */

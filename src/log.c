@@ -12,7 +12,13 @@
 #define LINE_MAX_BYTES 4096
 
 static enum log_level most_shown = LOG_WARNING;
+static const char *program_name = "cflock";
 static const char *lock_name;
+
+void log_set_program(const char *program)
+{
+	program_name = program;
+}
 
 void log_setup(enum log_level most, const char *name)
 {
@@ -44,7 +50,7 @@ void log_line(enum log_level level, const char *format, ...)
 	if (level == LOG_VERBOSE && poll(&writable, 1, 0) == 0)
 		return;
 
-	n = snprintf(line, sizeof(line), "cflock: %s%s",
+	n = snprintf(line, sizeof(line), "%s: %s%s", program_name,
 		     lock_name ? lock_name : "", lock_name ? ": " : "");
 	used = (size_t)n;
 	va_start(args, format);

@@ -17,6 +17,9 @@ enum log_level {
 	LOG_VERBOSE, /* only with -v; left out rather than wait */
 };
 
+/* What lines start with, in the place of "cflock"; a static string. */
+void log_set_program(const char *program);
+
 /* `name` is the lock's, put behind "cflock: "; NULL before it is known. */
 void log_setup(enum log_level most, const char *name);
 

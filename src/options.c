@@ -338,6 +338,17 @@ static int read_sources(struct optvalues *values,
 	return rc;
 }
 
+static void copy_printable(char error[OPTIONS_ERROR_MAX], const char *text)
+{
+	size_t i;
+
+	for (i = 0; text[i]; i++)
+		error[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7f
+				   ? '?'
+				   : text[i];
+	error[i] = '\0';
+}
+
 int options_read(int argc, char **argv, struct options *options,
 		 char error[OPTIONS_ERROR_MAX])
 {
@@ -358,13 +369,51 @@ int options_read(int argc, char **argv, struct options *options,
 				credentials_hide(argv[i]);
 		}
 	}
-	if (rc < 0) {
-		for (i = 0; text[i]; i++) {
-			if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
-				text[i] = '?';
-		}
-		memcpy(error, text, sizeof(text));
+	if (rc < 0)
+		copy_printable(error, text);
+	explicit_bzero(&credentials, sizeof(credentials));
+	explicit_bzero(&values, sizeof(values));
+	return rc;
+}
+
+static int read_service(struct optvalues *values,
+			const struct credentials *credentials,
+			const char *server, const char *password_file)
+{
+	int rc = read_files(values);
+
+	if (!rc)
+		rc = read_environment(values, credentials);
+	values->on_command_line = true;
+	if (!rc && server) {
+		values->source = "--server";
+		rc = opttable_find('S')->set(values, server);
 	}
+	if (!rc && password_file) {
+		values->source = "--password-file";
+		rc = opttable_find(OPT_PASSWORD_FILE)
+			     ->set(values, password_file);
+	}
+	return rc ? rc : merge_password(values, credentials);
+}
+
+int options_read_service(char *server, const char *password_file,
+			 struct url *url, char error[OPTIONS_ERROR_MAX])
+{
+	char text[OPTIONS_ERROR_MAX] = "";
+	struct credentials credentials;
+	struct optvalues values;
+	int rc;
+
+	opttable_init(&values, text);
+	credentials_take(&credentials);
+	rc = read_service(&values, &credentials, server, password_file);
+	if (server)
+		credentials_hide(server);
+	if (rc)
+		copy_printable(error, text);
+	else
+		*url = values.options.server;
 	explicit_bzero(&credentials, sizeof(credentials));
 	explicit_bzero(&values, sizeof(values));
 	return rc;

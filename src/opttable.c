@@ -21,21 +21,6 @@
 #define TTL_MIN_NS (200 * NS_PER_MS)
 #define TTL_MAX_NS (3600 * NS_PER_S)
 
-/* Options without a letter. */
-enum {
-	OPT_RENEW_BY = CHAR_MAX + 1,
-	OPT_STOP_SIGNAL,
-	OPT_MESSAGE,
-	OPT_PASSWORD_FILE,
-	OPT_COOLDOWN,
-	OPT_RETRY_FAILED,
-	OPT_PREFER,
-	OPT_MIN_REPLICAS,
-	OPT_ATTACH,
-	OPT_RELEASE,
-	OPT_NO_GRACE,
-};
-
 static int bad_value(const struct optvalues *values)
 {
 	return values->on_command_line ? -EINVAL : -EBADF;

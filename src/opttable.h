@@ -15,6 +15,21 @@
 #endif
 #define OPTTABLE_SYSTEM_FILE SYSCONFDIR "/cflock.conf"
 
+/* Options without a letter. */
+enum {
+	OPT_RENEW_BY = CHAR_MAX + 1,
+	OPT_STOP_SIGNAL,
+	OPT_MESSAGE,
+	OPT_PASSWORD_FILE,
+	OPT_COOLDOWN,
+	OPT_RETRY_FAILED,
+	OPT_PREFER,
+	OPT_MIN_REPLICAS,
+	OPT_ATTACH,
+	OPT_RELEASE,
+	OPT_NO_GRACE,
+};
+
 /* What the sources that were read so far have set. */
 struct optvalues {
 	struct options options;

@@ -152,6 +152,25 @@ int store_release(struct store *store, const struct claim *claim, bool lift,
 void store_withdraw(struct store *store, const struct claim *claim,
 		    int64_t deadline_ns);
 
+/*
+ * What the service knows of a lock, of at most `waiters` of those who wait for
+ * it, as JSON, to be freed; its fields are those of `cflockctl status --json`.
+ * What others have written stands in it as it is.  0 or a negative errno.
+ */
+int store_look(struct store *store, const char *name, int waiters,
+	       int64_t deadline_ns, char **json);
+
+/* Returns 0, or a negative errno, with which the listing ends. */
+typedef int store_found_fn(void *context, const char *name);
+
+/*
+ * Calls `found` with the name of each lock that matches `glob` (as of redis-cli
+ * keys) and is held, waited for or cooling down; with some of them twice.
+ * Takes many requests, each of which has each_ns.  0 or a negative errno.
+ */
+int store_list(struct store *store, const char *glob, int64_t each_ns,
+	       store_found_fn *found, void *context);
+
 /* Why the last request failed: one line, without secrets. */
 const char *store_error(const struct store *store);
 

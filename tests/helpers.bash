@@ -2,6 +2,7 @@
 # file, and helpers that wait by polling.  A missing component is a failure.
 
 CFLOCK=${CFLOCK:-$BATS_TEST_DIRNAME/../cflock}
+CTL=${CFLOCK}ctl
 
 # Nothing of the user's own settings may reach a test.  bats reads this file
 # for each test anew: what use_redis has set is to stay.

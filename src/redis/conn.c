@@ -147,7 +147,7 @@ int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns,
 			conn->unread = 0;
 			return 0;
 		}
-		if (conn->unread > REPLY_MAX_BYTES)
+		if (conn->unread > (conn->most ? conn->most : REPLY_MAX_BYTES))
 			return -EPROTO;
 
 		err = wait_until_ready(conn->fd, POLLIN, deadline_ns,

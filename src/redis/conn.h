@@ -21,6 +21,7 @@ struct conn {
 	const redisReplyObjectFunctions *hiredis_functions;
 	redisReplyObjectFunctions functions;
 	size_t unread; /* bytes taken in since the last reply */
+	size_t most;   /* more than that is no reply; 0: a default */
 };
 
 /*

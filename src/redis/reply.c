@@ -368,3 +368,14 @@ int reply_wait(const redisReply *reply, char *error, size_t size)
 		return 0;
 	return error_of(reply, error, size);
 }
+
+int reply_text(const redisReply *reply, char **text, char *error, size_t size)
+{
+	if (reply->type != REDIS_REPLY_STRING)
+		return error_of(reply, error, size);
+	*text = strndup(reply->str, reply->len);
+	if (*text)
+		return 0;
+	snprintf(error, size, "no memory for the answer");
+	return -ENOMEM;
+}

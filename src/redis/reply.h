@@ -30,6 +30,9 @@ int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
 int reply_renew(const redisReply *reply, char *error, size_t size);
 int reply_release(const redisReply *reply, char *error, size_t size);
 
+/* A text: 0 with a copy in *text, to be freed, or an error as above. */
+int reply_text(const redisReply *reply, char **text, char *error, size_t size);
+
 /* The answer to the blocking read: 0 woken, -ETIMEDOUT, or an error. */
 int reply_wait(const redisReply *reply, char *error, size_t size);
 

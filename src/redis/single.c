@@ -32,6 +32,10 @@
  */
 #define UNBLOCK_NS (150 * NS_PER_MS)
 
+/* Of requests that no lease depends on: a thousand who wait may be told of. */
+#define LOOK_USER_TIMEOUT_MS 10000
+#define LOOK_MOST_BYTES 4194304
+
 struct store {
 	struct url url;
 	char address_text[URL_TEXT_MAX];
@@ -322,7 +326,7 @@ static int call_script(struct store *store, const struct call *call,
 /* === the requests ======================================================= */
 
 /* KEYS as common.lua wants them, the same for each script. */
-static void add_keys(struct call *call, const struct claim *claim)
+static void add_keys(struct call *call, const char *name)
 {
 	static const char *const suffixes[KEYS_MAX] = {
 		"",       ":token",   ":holders",  ":line",
@@ -333,7 +337,7 @@ static void add_keys(struct call *call, const struct claim *claim)
 	/* One hash tag for all keys of a lock; NAME cannot hold a brace. */
 	for (i = 0; i < KEYS_MAX; i++)
 		snprintf(call->keys[call->key_count++], KEY_MAX_BYTES,
-			 "cflock:{%s}%s", claim->name, suffixes[i]);
+			 "cflock:{%s}%s", name, suffixes[i]);
 }
 
 static void add_argument(struct call *call, const char *argument)
@@ -375,7 +379,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	/* This one goes out on another connection, which may be served first. */
 	store->doubt |= store->unanswered > 0 && !store->blocked;
 
-	add_keys(&call, claim);
+	add_keys(&call, claim->name);
 	add_argument(&call, claim->owner.id);
 	add_argument(&call, number_text(claim->ttl_ms, ttl));
 	add_argument(&call, number_text(claim->spare_ms, spare));
@@ -466,7 +470,7 @@ int store_renew(struct store *store, const struct claim *claim,
 	char ttl[24];
 	int result;
 
-	add_keys(&call, claim);
+	add_keys(&call, claim->name);
 	add_argument(&call, claim->owner.id);
 	add_argument(&call, grant->token);
 	add_argument(&call, number_text(claim->ttl_ms, ttl));
@@ -484,7 +488,7 @@ static void fill_release(struct call *call, const struct store *store,
 			 const struct claim *claim, bool lift)
 {
 	call->script = &script_release;
-	add_keys(call, claim);
+	add_keys(call, claim->name);
 	add_argument(call, claim->owner.id);
 	add_argument(call, lift ? "lift" : "");
 	add_argument(call, store->doubt ? "doubt" : "");
@@ -538,4 +542,60 @@ void store_withdraw(struct store *store, const struct claim *claim,
 	conn_close(&store->conn);
 	store->claimed = false;
 	memcpy(store->error, cause, sizeof(cause));
+}
+
+/* === looking ============================================================ */
+
+/* 0 with *text, malloc'ed, of a script that returns one; or a negative errno. */
+static int call_for_text(struct store *store, const struct call *call,
+			 int64_t deadline_ns, char **text)
+{
+	redisReply *answer;
+	int err;
+
+	store->conn.most = LOOK_MOST_BYTES;
+	err = call_script(store, call, deadline_ns, LOOK_USER_TIMEOUT_MS,
+			  &answer);
+	if (err)
+		return err;
+	err = reply_text(answer, text, store->error, sizeof(store->error));
+	freeReplyObject(answer);
+	return err;
+}
+
+int store_look(struct store *store, const char *name, int waiters,
+	       int64_t deadline_ns, char **json)
+{
+	struct call call = { .script = &script_look };
+	char most[24];
+
+	add_keys(&call, name);
+	add_argument(&call, number_text(waiters, most));
+	return call_for_text(store, &call, deadline_ns, json);
+}
+
+int store_list(struct store *store, const char *glob, int64_t each_ns,
+	       store_found_fn *found, void *context)
+{
+	char cursor[24] = "0", *text;
+	int err;
+
+	do {
+		struct call call = { .script = &script_list };
+		char *rest, *line;
+
+		add_argument(&call, cursor);
+		add_argument(&call, glob);
+		err = call_for_text(store, &call, clock_boot_ns() + each_ns,
+				    &text);
+		if (err)
+			return err;
+		rest = text;
+		line = strsep(&rest, "\n");
+		snprintf(cursor, sizeof(cursor), "%s", line);
+		while (!err && (line = strsep(&rest, "\n")) && *line)
+			err = found(context, line);
+		free(text);
+	} while (!err && strcmp(cursor, "0") != 0);
+	return err;
 }
