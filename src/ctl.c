@@ -161,7 +161,7 @@ static int check_arguments(struct arguments *arguments)
 	const struct verb *verb;
 	bool takes_operand;
 
-	if (!ctl->count)
+	if (!ctl->operands[0])
 		return bad_usage("what to do is missing, such as status or "
 				 "list");
 	verb = find_verb(ctl->operands[0]);

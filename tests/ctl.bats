@@ -191,7 +191,7 @@ print(value)' "$1" <<<"$output"
 	in_background "$CFLOCK" "$name" sh -c "sleep 60; $(printf '%0200d' 0)"
 	pids+=("$background")
 	wait_until is_locked "$name"
-	script -qec "stty cols 80; '$CTL' list '$name'" /dev/null >"$work/screen" </dev/null
+	command script -qec "stty cols 80; '$CTL' list '$name'" /dev/null >"$work/screen" </dev/null
 	[ "$(tr -d '\r' <"$work/screen" | wc -L)" = 80 ]
 	grep -q "^$name .*exclusive" "$work/screen"
 	expect 0 "$CTL" list "$name"
