@@ -159,7 +159,7 @@ static int check_arguments(struct arguments *arguments)
 {
 	struct ctl *ctl = &arguments->ctl;
 	const struct verb *verb;
-	bool takes_operand;
+	int most;
 
 	if (!ctl->operands[0])
 		return bad_usage("what to do is missing, such as status or "
@@ -173,8 +173,8 @@ static int check_arguments(struct arguments *arguments)
 	ctl->count--;
 	if (arguments->given & ~verb->takes)
 		return bad_usage("%s does not take --json", verb->name);
-	takes_operand = verb->operand != NOTHING;
-	if (ctl->count > takes_operand)
+	most = verb->operand == NOTHING ? 0 : 1;
+	if (ctl->count > most)
 		return bad_usage("%s: there are too many arguments",
 				 verb->name);
 	if (verb->operand == NAME && !ctl->count)
