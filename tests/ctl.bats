@@ -183,7 +183,7 @@ print(value)' "$1" <<<"$output"
 	expect 0 "$CTL" list "$name/*"
 	[ "$(tail -n +2 <<<"$output" | cut -d ' ' -f 1 | sort -u | wc -l)" = 10000 ]
 	[ "$(wc -l <<<"$output")" = 10001 ]
-	! rcli info commandstats | grep cmdstat_keys
+	[ "$(rcli info commandstats | grep -c cmdstat_keys)" = 0 ]
 	rcli flushall
 }
 
