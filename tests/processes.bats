@@ -1,6 +1,7 @@
 # The guardian, and what becomes of the tree when cflock or it is killed or
 # stopped.
 
+bats_require_minimum_version 1.5.0
 load helpers
 load helpers/tree
 
@@ -300,21 +301,22 @@ start_as_nobody() {
 	wait_until test -e "$open/ready"
 }
 
-# A process of root's that lives for 4.5 s, and then the rest of the tree.
-unkillable='"$0/root" --reuid=0 sleep 4.5 & touch "$0/ready"; sleep 60'
+# A process of root's that lives for 4.5 s, beside one that does not.
+unkillable='"$0/root" --reuid=0 sh -c "echo \$\$ >\"\$0/pid\"; touch \"\$0/ready\"; exec sleep 4.5" "$0" &
+	sleep 60'
 
 @test "what may not be killed: told, and waited for" {
 	start_as_nobody "$unkillable"
 	rcli del "cflock:{$name}"
 	exits_with 79
 	grep -q "1 processes of the command may not be killed" "$open/err"
-	[ "$(pgrep -c -u 0 -f 'sleep 4[.]5')" = 0 ]
+	run ! is_alive "$(cat "$open/pid")"
 }
 
 @test "guardian killed before the first renewal: the lock is kept until the last has ended" {
 	start_as_nobody "$unkillable"
 	kill -KILL "$(guardian_of "$cflock")"
-	root=$(pgrep -u 0 -fx 'sleep 4[.]5')
+	root=$(cat "$open/pid")
 	while is_alive "$root"; do
 		is_locked "$name" || ! is_alive "$root" || fail "the lock is free, and $root runs"
 		sleep 0.05
