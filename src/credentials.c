@@ -12,6 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Longer than any good URL. */
+#define URL_SOURCE_MAX sizeof(((struct credentials *)NULL)->server)
+
 void credentials_hide(char *text)
 {
 	size_t start, length;
@@ -65,21 +68,24 @@ static void take_variable(const char *name, bool is_url, char *out, size_t size)
 	unsetenv(name);
 }
 
+void credentials_export_server(const char *server)
+{
+	char text[URL_SOURCE_MAX];
+
+	copy_without_password(server, text, sizeof(text));
+	setenv("CFLOCK_SERVER", text, 1);
+}
+
 void credentials_take(struct credentials *credentials)
 {
-	char server[sizeof(credentials->server)];
-
 	take_variable("CFLOCK_PASSWORD", false, credentials->password,
 		      sizeof(credentials->password));
 	take_variable("REDISCLI_AUTH", false, credentials->rediscli_auth,
 		      sizeof(credentials->rediscli_auth));
 	take_variable("CFLOCK_SERVER", true, credentials->server,
 		      sizeof(credentials->server));
-	if (!*credentials->server)
-		return;
-	/* A cflock that the command runs shall find the same server. */
-	copy_without_password(credentials->server, server, sizeof(server));
-	setenv("CFLOCK_SERVER", server, 1);
+	if (*credentials->server)
+		credentials_export_server(credentials->server);
 }
 
 __attribute__((format(printf, 3, 4))) static int

@@ -23,6 +23,9 @@ struct credentials {
  */
 void credentials_take(struct credentials *credentials);
 
+/* Has the command find the same server: CFLOCK_SERVER, without the password. */
+void credentials_export_server(const char *server);
+
 /* Overwrites the password in the URL `text` with '*'. */
 void credentials_hide(char *text);
 

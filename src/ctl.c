@@ -24,7 +24,13 @@ enum operand {
 };
 
 /* Options that not every verb takes. */
-#define TAKES_JSON 1U
+enum {
+	TAKES_JSON = 1,
+	TAKES_FORCE = 2,
+	TAKES_MIN_LEFT = 4,
+	TAKES_WAIT = 8,
+	TAKES_MESSAGE = 16,
+};
 
 static const struct verb {
 	const char *name;
@@ -37,14 +43,32 @@ static const struct verb {
 	  "a lock: who holds it, and who waits" },
 	{ "list", GLOB, TAKES_JSON, ctl_list, "list [--json] [GLOB]",
 	  "all locks in use, a line each" },
+	{ "check", NOTHING, TAKES_MIN_LEFT, ctl_check,
+	  "check [--min-left DURATION]",
+	  "in a command: is the lease still its own?" },
+	{ "break", NAME, TAKES_FORCE | TAKES_WAIT | TAKES_MESSAGE, ctl_break,
+	  "break [--force] NAME", "ask the holder to end, and wait for it" },
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
+
+static const struct {
+	unsigned int bit;
+	const char *option;
+} takes[] = {
+	{ TAKES_JSON, "json" },         { TAKES_FORCE, "force" },
+	{ TAKES_MIN_LEFT, "min-left" }, { TAKES_WAIT, "wait" },
+	{ TAKES_MESSAGE, "message" },
+};
 
 static const struct option long_options[] = {
 	{ "server", required_argument, NULL, 'S' },
 	{ "password-file", required_argument, NULL, 'P' },
 	{ "json", no_argument, NULL, 'j' },
+	{ "force", no_argument, NULL, 'f' },
+	{ "min-left", required_argument, NULL, 'l' },
+	{ "wait", required_argument, NULL, 'w' },
+	{ "message", required_argument, NULL, 'm' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ 0 },
@@ -77,17 +101,32 @@ static int print_help(void)
 
 	puts("Usage:");
 	for (i = 0; i < VERBS; i++)
-		printf(" cflockctl [OPTION]... %-24s  %s\n", verbs[i].synopsis,
+		printf(" cflockctl [OPTION]... %-27s  %s\n", verbs[i].synopsis,
 		       verbs[i].help);
 	puts("\nLook at the locks that cflock takes.\n\n"
 	     "Options:\n"
 	     " -S, --server URL          the lock service (redis://127.0.0.1:6379)\n"
 	     "     --password-file FILE  its first line is the password\n"
 	     "     --json                for programs: see cflockctl(1)\n"
+	     "     --min-left DURATION   check: so much of the lease must be left\n"
+	     " -w, --wait DURATION       break: for the holder to end (30s)\n"
+	     "     --message TEXT        break: why, for the holder\n"
+	     "     --force               break: fence the holder off, and wait until\n"
+	     "                           its lease is over\n"
 	     " -h, --help                show this text\n"
 	     " -V, --version             show the version\n\n"
 	     "The environment and cflock.conf are those of cflock.");
 	return ctl_flush();
+}
+
+/* Returns 0 or an exit code. */
+static int read_duration(const char *option, const char *text, int64_t *ns)
+{
+	if (duration_parse(text, ns) == 0)
+		return 0;
+	return bad_usage("--%s: '%.40s' is not a duration; write 250ms, 10s, "
+			 "1.5m or 2h",
+			 option, text);
 }
 
 static const struct verb *find_verb(const char *name)
@@ -113,6 +152,21 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 	case 'j':
 		arguments->ctl.json = true;
 		arguments->given |= TAKES_JSON;
+		return 0;
+	case 'f':
+		arguments->ctl.force = true;
+		arguments->given |= TAKES_FORCE;
+		return 0;
+	case 'l':
+		arguments->given |= TAKES_MIN_LEFT;
+		return read_duration("min-left", optarg,
+				     &arguments->ctl.min_left_ns);
+	case 'w':
+		arguments->given |= TAKES_WAIT;
+		return read_duration("wait", optarg, &arguments->ctl.wait_ns);
+	case 'm':
+		arguments->ctl.message = optarg;
+		arguments->given |= TAKES_MESSAGE;
 		return 0;
 	case 'h':
 		arguments->help = true;
@@ -140,8 +194,8 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
 	if (!ctl->operands)
 		return ctl_fail_memory();
 	opterr = 0;
-	while ((key = getopt_long(argc, argv, "-:S:hV", long_options, NULL)) !=
-	       -1) {
+	while ((key = getopt_long(argc, argv, "-:S:w:hV", long_options,
+				  NULL)) != -1) {
 		if (key == 1) {
 			ctl->operands[ctl->count++] = optarg;
 			continue;
@@ -159,6 +213,7 @@ static int check_arguments(struct arguments *arguments)
 {
 	struct ctl *ctl = &arguments->ctl;
 	const struct verb *verb;
+	size_t i;
 	int most;
 
 	if (!ctl->operands[0])
@@ -171,8 +226,10 @@ static int check_arguments(struct arguments *arguments)
 	arguments->verb = verb;
 	ctl->operands++;
 	ctl->count--;
-	if (arguments->given & ~verb->takes)
-		return bad_usage("%s does not take --json", verb->name);
+	for (i = 0; i < sizeof(takes) / sizeof(*takes); i++)
+		if (arguments->given & ~verb->takes & takes[i].bit)
+			return bad_usage("%s: it does not take --%s",
+					 verb->name, takes[i].option);
 	most = verb->operand == NOTHING ? 0 : 1;
 	if (ctl->count > most)
 		return bad_usage("%s: there are too many arguments",
@@ -214,7 +271,9 @@ int ctl_flush(void)
 
 int main(int argc, char **argv)
 {
-	static struct arguments arguments;
+	static struct arguments arguments = {
+		.ctl = { .wait_ns = CTL_WAIT_NS },
+	};
 	char error[OPTIONS_ERROR_MAX];
 	struct url url;
 	int code, err;

@@ -53,6 +53,7 @@ enum order_kind {
 	ORDER_RENEWED,
 	ORDER_LOSE,
 	ORDER_SIGNAL,
+	ORDER_ASK,
 };
 
 struct order {
@@ -146,6 +147,13 @@ int guardian_signal(const struct guardian *guardian, int number,
 		.number = number,
 		.from_terminal = from_terminal,
 	};
+
+	return send_order(guardian, &order);
+}
+
+int guardian_ask(const struct guardian *guardian)
+{
+	struct order order = { .kind = ORDER_ASK };
 
 	return send_order(guardian, &order);
 }
@@ -280,6 +288,18 @@ static void pass_on(struct guard *g, int number, bool from_terminal,
 		kill(g->command, number); /* not reaped: still its own number */
 }
 
+/* Asked to, it may take its time, as long as the lease is renewed. */
+static void ask_tree(struct guard *g, struct instant now)
+{
+	const int signals[] = { g->job->stop_signal, SIGCONT };
+	int64_t left_ns = lease_until_next_phase_ns(&g->lease, now);
+
+	if (lease_phase(&g->lease, now) != LEASE_HELD)
+		return;
+	tree_signal(&g->tree, signals, 2, clock_boot_ns() + left_ns);
+	report(g, GUARDIAN_ASKED, 0, MSG_DONTWAIT);
+}
+
 static void obey(struct guard *g, const struct order *order)
 {
 	struct instant now = clock_now();
@@ -294,6 +314,9 @@ static void obey(struct guard *g, const struct order *order)
 		break;
 	case ORDER_SIGNAL:
 		pass_on(g, order->number, order->from_terminal, now);
+		break;
+	case ORDER_ASK:
+		ask_tree(g, now);
 		break;
 	}
 }

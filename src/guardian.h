@@ -44,6 +44,7 @@ struct guardian {
 enum guardian_report_kind {
 	GUARDIAN_STOPPED, /* status: the signal that stopped the command */
 	GUARDIAN_CONTINUED,
+	GUARDIAN_ASKED,       /* by guardian_ask(): stop signal sent */
 	GUARDIAN_STOPPING,    /* the lease is lost: stop signal sent */
 	GUARDIAN_REFUSED,     /* status: processes that may not be killed */
 	GUARDIAN_NOT_STARTED, /* status: errno of fork; 0: lease was over */
@@ -85,6 +86,9 @@ int guardian_lose(const struct guardian *guardian);
  */
 int guardian_signal(const struct guardian *guardian, int number,
 		    bool from_terminal);
+
+/* The stop signal goes to all of the tree, which may go on under its lease. */
+int guardian_ask(const struct guardian *guardian);
 
 /* Returns 1 with a report, 0 when there is none now, -EPIPE at the end. */
 int guardian_read(const struct guardian *guardian,

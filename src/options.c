@@ -241,8 +241,12 @@ static int read_command_line(struct optvalues *values, int argc, char **argv)
 			 row->name ? row->name : "");
 		values->source = source;
 		rc = row->set(values, optarg);
-		if (key == 'S')
+		if (key == 'S') {
+			credentials_export_server(optarg);
 			credentials_hide(optarg);
+		}
+		if (key == OPT_PASSWORD_FILE)
+			setenv("CFLOCK_PASSWORD_FILE", optarg, 1);
 		if (rc < 0)
 			return rc;
 	}

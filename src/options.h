@@ -50,7 +50,9 @@ enum options_action {
  * live as long as the process.  Passwords are wiped from argv and from the
  * environment's memory, and CFLOCK_PASSWORD, REDISCLI_AUTH and the password in
  * CFLOCK_SERVER are taken out of the environment, so that the command cannot
- * inherit them.
+ * inherit them.  The server and the password-file that the command line names
+ * stand in the environment afterwards, so that a cflockctl in the command finds
+ * the same service.
  *
  * Returns an enum options_action (>= 0), or, with one line without newline in
  * `error`, -EINVAL for bad usage (EXIT_BAD_USAGE) or -EBADF for a bad

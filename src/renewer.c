@@ -36,6 +36,7 @@ struct renewer {
 	int64_t retry_at_ns; /* CLOCK_BOOTTIME; not before */
 	bool paused, stopped, busy;
 	char why[STORE_ERROR_MAX];
+	char asked_by[STORE_ASKED_BY_MAX]; /* to end; "" when nobody has */
 };
 
 static void wake(struct renewer *renewer)
@@ -81,6 +82,7 @@ static void renew_once(struct renewer *renewer)
 {
 	struct lease *lease = &renewer->lease;
 	struct instant sent = clock_now(), now;
+	char asked_by[STORE_ASKED_BY_MAX] = "";
 	int64_t limit_ns = lease_until_lost_ns(lease, sent);
 	int result;
 
@@ -91,7 +93,7 @@ static void renew_once(struct renewer *renewer)
 	renewer->busy = true;
 	pthread_mutex_unlock(&renewer->mutex);
 	result = store_renew(renewer->store, renewer->claim, &renewer->grant,
-			     sent.boot_ns + limit_ns);
+			     sent.boot_ns + limit_ns, asked_by);
 	now = clock_now();
 	if (result == STORE_DONE)
 		log_line(LOG_VERBOSE,
@@ -105,6 +107,9 @@ static void renew_once(struct renewer *renewer)
 	renewer->busy = false;
 
 	if (result == STORE_DONE) {
+		if (*asked_by && !*renewer->asked_by &&
+		    guardian_ask(renewer->guardian) == 0)
+			memcpy(renewer->asked_by, asked_by, sizeof(asked_by));
 		if (lease_renewed(lease, sent, now))
 			guardian_renewed(renewer->guardian, sent);
 		renewer->why[0] = '\0';
@@ -221,6 +226,14 @@ char *renewer_why(struct renewer *renewer, char buffer[STORE_ERROR_MAX])
 {
 	pthread_mutex_lock(&renewer->mutex);
 	memcpy(buffer, renewer->why, STORE_ERROR_MAX);
+	pthread_mutex_unlock(&renewer->mutex);
+	return buffer;
+}
+
+char *renewer_asked_by(struct renewer *renewer, char buffer[STORE_ASKED_BY_MAX])
+{
+	pthread_mutex_lock(&renewer->mutex);
+	memcpy(buffer, renewer->asked_by, STORE_ASKED_BY_MAX);
 	pthread_mutex_unlock(&renewer->mutex);
 	return buffer;
 }

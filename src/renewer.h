@@ -38,6 +38,10 @@ void renewer_pause(struct renewer *renewer, bool paused);
 /* Why the last renewal failed, "" when it did not; returns `buffer`. */
 char *renewer_why(struct renewer *renewer, char buffer[STORE_ERROR_MAX]);
 
+/* Who has asked the command to end, "" when nobody has.  Returns `buffer`. */
+char *renewer_asked_by(struct renewer *renewer,
+		       char buffer[STORE_ASKED_BY_MAX]);
+
 /*
  * No renewal is begun from now on.  Returns the store, to be used by the
  * caller, or NULL when a renewal is on its way in it.  *lease is set to the

@@ -25,6 +25,7 @@
 
 #define STORE_TOKEN_MAX 24
 #define STORE_ERROR_MAX 1024
+#define STORE_ASKED_BY_MAX 512
 
 struct store;
 
@@ -131,9 +132,13 @@ int store_acquire(struct store *store, const struct claim *claim,
 int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 	       bool exactly);
 
-/* REFUSED: the lease is not ours any more; store_error() says whose it is. */
+/*
+ * REFUSED: the lease is not ours any more; store_error() says whose it is.
+ * DONE sets asked_by to who has asked us to end, for people; "" if nobody has.
+ */
 int store_renew(struct store *store, const struct claim *claim,
-		const struct grant *grant, int64_t deadline_ns);
+		const struct grant *grant, int64_t deadline_ns,
+		char asked_by[STORE_ASKED_BY_MAX]);
 
 /*
  * Ends the lease, or the waiting, of a claim.  `lift`: its cooldown, too, as it
@@ -159,6 +164,17 @@ void store_withdraw(struct store *store, const struct claim *claim,
  */
 int store_look(struct store *store, const char *name, int waiters,
 	       int64_t deadline_ns, char **json);
+
+/*
+ * Has the holders of `ids`, separated by blanks, end.  Without `force` they are
+ * asked to, as soon as they renew next, for ask_ms.  With it, they can renew no
+ * more, and the lock stays shut until their leases are over.  `who` wants it,
+ * and why, for people.  DONE sets *left_ms, until their leases are over as it is
+ * now; REFUSED: none of them holds the lock, or, with `force`, others do, too.
+ */
+int store_break(struct store *store, const char *name, bool force,
+		const char *ids, const char *who, int64_t ask_ms,
+		int64_t deadline_ns, int64_t *left_ms);
 
 /* Returns 0, or a negative errno, with which the listing ends. */
 typedef int store_found_fn(void *context, const char *name);

@@ -116,6 +116,14 @@ static void tell_why_lost(const struct supervision *s)
 		 *why ? why : no_error);
 }
 
+static void tell_who_asked(const struct supervision *s)
+{
+	char who[STORE_ASKED_BY_MAX];
+
+	log_line(LOG_FATAL, "asked to end by %s: the stop signal was sent",
+		 renewer_asked_by(s->renewer, who));
+}
+
 static void tell_refused(int count)
 {
 	log_line(LOG_FATAL,
@@ -161,6 +169,9 @@ static bool read_reports(const struct supervision *s, struct outcome *outcome)
 			break;
 		case GUARDIAN_CONTINUED:
 			renewer_pause(s->renewer, false);
+			break;
+		case GUARDIAN_ASKED:
+			tell_who_asked(s);
 			break;
 		case GUARDIAN_STOPPING:
 			tell_why_lost(s);

@@ -14,11 +14,21 @@
 /* One request; looking must not hang where a lock would not, either. */
 #define CTL_REQUEST_NS (5 * NS_PER_S)
 
+/* For a holder to end, by default. */
+#define CTL_WAIT_NS (30 * NS_PER_S)
+
+/* It was asked for, and did not come about; why is said. */
+#define CTL_EXIT_NO 1
+
 struct ctl {
 	/* As given; operands are as many as the verb wants. */
 	char **operands;
 	int count;
 	bool json;
+	bool force;
+	const char *message;
+	int64_t min_left_ns;
+	int64_t wait_ns; /* break; CTL_WAIT_NS when not given */
 
 	struct store *store; /* NULL for verbs that need no service */
 };
@@ -26,8 +36,10 @@ struct ctl {
 /* A verb.  Returns the exit code, having said on stderr why it is not 0. */
 typedef int ctl_verb_fn(struct ctl *ctl);
 
-ctl_verb_fn ctl_status;
+ctl_verb_fn ctl_break;
+ctl_verb_fn ctl_check;
 ctl_verb_fn ctl_list;
+ctl_verb_fn ctl_status;
 
 /* Says that `err` kept a request from being answered; returns the exit code. */
 int ctl_fail_store(const struct ctl *ctl, int err);

@@ -121,7 +121,8 @@ static int look_at_all(struct ctl *ctl, struct names *names,
 
 	for (i = 0; i < names->count; i++) {
 		show_progress(names, "looked at", i);
-		err = look_at(ctl, names->names[i], &lock);
+		err = look_at(ctl, names->names[i],
+			      ctl->json ? LOOK_WAITERS_MAX : 0, &lock);
 		if (err)
 			return err;
 		/* Gone since it was found. */

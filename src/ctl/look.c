@@ -12,9 +12,6 @@
 #include "holder.h"
 #include "log.h"
 
-/* Who stands behind them in the line is only counted. */
-#define WAITERS_MAX 1000
-
 #define ISO_TEXT_MAX 40
 
 static char *format_iso(int64_t unix_ms, char buffer[ISO_TEXT_MAX])
@@ -117,14 +114,14 @@ static json_object *made_safe(json_object *from)
 	}
 }
 
-int look_at(struct ctl *ctl, const char *name, json_object **lock)
+int look_at(struct ctl *ctl, const char *name, int waiters, json_object **lock)
 {
 	json_object *parsed, *answer, *cooldown;
 	int64_t now_ms = clock_wall_ms();
 	char *text;
 	int err;
 
-	err = store_look(ctl->store, name, WAITERS_MAX,
+	err = store_look(ctl->store, name, waiters,
 			 clock_boot_ns() + CTL_REQUEST_NS, &text);
 	if (err)
 		return err;

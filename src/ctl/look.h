@@ -9,11 +9,12 @@
 #include "ctl/ctl.h"
 
 /*
- * Asks for `name`.  0 with *lock, an object with the fields of `cflockctl status
+ * Asks for `name`, and at most `waiters` of those who wait for it.  0 with *lock, an object with the fields of `cflockctl status
  * --json`, to be freed with json_object_put(); or a negative errno as in
  * store.h.
  */
-int look_at(struct ctl *ctl, const char *name, json_object **lock);
+#define LOOK_WAITERS_MAX 1000
+int look_at(struct ctl *ctl, const char *name, int waiters, json_object **lock);
 
 /* A field; "" or -1 when it is missing. */
 const char *look_text(json_object *object, const char *field);

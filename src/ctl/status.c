@@ -90,7 +90,7 @@ static void print_lock(json_object *lock)
 int ctl_status(struct ctl *ctl)
 {
 	json_object *lock;
-	int err = look_at(ctl, ctl->operands[0], &lock);
+	int err = look_at(ctl, ctl->operands[0], LOOK_WAITERS_MAX, &lock);
 
 	if (err)
 		return ctl_fail_store(ctl, err);

@@ -17,6 +17,7 @@
 --                           be alone; the others' is the life of the lock itself
 --       <lock>:wake:<id>    a stream that one who waits reads from, blocking: an
 --                           entry asks it to come and claim
+--       <lock>:stop:<id>    who has asked that holder to end, for people
 --       <lock>:gone:<id>    there while an acquire that the id has sent before it
 --                           released may still be on its way
 --
@@ -132,8 +133,13 @@ local function write_holder(id, holder)
 	end
 end
 
+local function stop_key(id)
+	return LOCK .. ':stop:' .. id
+end
+
 local function drop_holder(id, holder)
 	call('HDEL', HOLDERS, id)
+	call('DEL', stop_key(id))
 	if lease_key(id, holder) ~= LOCK then
 		call('DEL', lease_key(id, holder))
 	end

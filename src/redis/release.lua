@@ -15,7 +15,7 @@ local function release()
 	local mine = record and cjson.decode(record)
 
 	if mine and mine.started and value == id .. '/' .. mine.token then
-		call('DEL', LOCK, HOLDERS) -- alone: no other is to be looked at
+		call('DEL', LOCK, HOLDERS, stop_key(id)) -- alone: no other is looked at
 		return true
 	end
 

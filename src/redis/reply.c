@@ -313,7 +313,8 @@ static bool is_shared(const char *value)
 	       strncmp(value, "slots:", strlen("slots:")) == 0;
 }
 
-int reply_renew(const redisReply *reply, char *error, size_t size)
+int reply_renew(const redisReply *reply, char asked_by[STORE_ASKED_BY_MAX],
+		char *error, size_t size)
 {
 	char text[TEXT_MAX];
 	long long renewed, taken_over;
@@ -322,8 +323,10 @@ int reply_renew(const redisReply *reply, char *error, size_t size)
 		return error_of(reply, error, size);
 	if (!number_at(reply, 0, &renewed))
 		return unexpected(reply, error, size);
-	if (renewed == 1)
+	if (renewed == 1 && text_at(reply, 1)) {
+		log_printable(text_at(reply, 1), asked_by, STORE_ASKED_BY_MAX);
 		return STORE_DONE;
+	}
 	if (renewed == 0 && text_at(reply, 1) &&
 	    number_at(reply, 2, &taken_over)) {
 		log_printable(text_at(reply, 1), text, sizeof(text));
@@ -338,6 +341,8 @@ int reply_renew(const redisReply *reply, char *error, size_t size)
 				"no renewal came in time: the lease has ended, others "
 				"hold the lock (value \"%s\")",
 				text);
+		else if (strncmp(text, "broken by ", 10) == 0)
+			snprintf(error, size, "it was %s", text);
 		else if (*text)
 			snprintf(error, size,
 				 "another holds the lock now (value \"%s\")",
@@ -357,6 +362,21 @@ int reply_release(const redisReply *reply, char *error, size_t size)
 	if (reply->type == REDIS_REPLY_INTEGER)
 		return STORE_DONE;
 	return error_of(reply, error, size);
+}
+
+int reply_break(const redisReply *reply, int64_t *left_ms, char *error,
+		size_t size)
+{
+	long long count, left;
+
+	if (reply->type == REDIS_REPLY_ERROR)
+		return error_of(reply, error, size);
+	if (!number_at(reply, 0, &count) || !number_at(reply, 1, &left))
+		return unexpected(reply, error, size);
+	if (!count)
+		return STORE_REFUSED;
+	*left_ms = left < 0 ? 0 : left > NUMBER_MAX ? NUMBER_MAX : left;
+	return STORE_DONE;
 }
 
 int reply_wait(const redisReply *reply, char *error, size_t size)

@@ -21,14 +21,17 @@ bool reply_is_noscript(const redisReply *reply);
 int reply_handshake(const redisReply *reply, char *error, size_t size);
 
 /*
- * The answers of acquire.lua, renew.lua and release.lua: an enum store_result,
+ * The answers of acquire.lua, renew.lua, release.lua and break.lua: an enum store_result,
  * or a negative errno with its line in `error`.  Outputs are untouched unless
  * the result is the one that they belong to.
  */
 int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
 		  struct refusal *refusal, char *error, size_t size);
-int reply_renew(const redisReply *reply, char *error, size_t size);
+int reply_renew(const redisReply *reply, char asked_by[STORE_ASKED_BY_MAX],
+		char *error, size_t size);
 int reply_release(const redisReply *reply, char *error, size_t size);
+int reply_break(const redisReply *reply, int64_t *left_ms, char *error,
+		size_t size);
 
 /* A text: 0 with a copy in *text, to be freed, or an error as above. */
 int reply_text(const redisReply *reply, char **text, char *error, size_t size);

@@ -15,6 +15,7 @@ struct script {
 
 /* What each script wants in KEYS and ARGV, and returns, its first lines say. */
 extern const struct script script_acquire;
+extern const struct script script_break;
 extern const struct script script_list;
 extern const struct script script_look;
 extern const struct script script_renew;

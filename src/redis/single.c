@@ -463,7 +463,8 @@ int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 }
 
 int store_renew(struct store *store, const struct claim *claim,
-		const struct grant *grant, int64_t deadline_ns)
+		const struct grant *grant, int64_t deadline_ns,
+		char asked_by[STORE_ASKED_BY_MAX])
 {
 	struct call call = { .script = &script_renew };
 	redisReply *answer;
@@ -479,7 +480,8 @@ int store_renew(struct store *store, const struct claim *claim,
 			     (unsigned int)claim->ttl_ms, &answer);
 	if (result)
 		return result;
-	result = reply_renew(answer, store->error, sizeof(store->error));
+	result = reply_renew(answer, asked_by, store->error,
+			     sizeof(store->error));
 	freeReplyObject(answer);
 	return result;
 }
@@ -572,6 +574,30 @@ int store_look(struct store *store, const char *name, int waiters,
 	add_keys(&call, name);
 	add_argument(&call, number_text(waiters, most));
 	return call_for_text(store, &call, deadline_ns, json);
+}
+
+int store_break(struct store *store, const char *name, bool force,
+		const char *ids, const char *who, int64_t ask_ms,
+		int64_t deadline_ns, int64_t *left_ms)
+{
+	struct call call = { .script = &script_break };
+	redisReply *answer;
+	char ask[24];
+	int result;
+
+	add_keys(&call, name);
+	add_argument(&call, force ? "force" : "ask");
+	add_argument(&call, ids);
+	add_argument(&call, who);
+	add_argument(&call, number_text(ask_ms, ask));
+	result = call_script(store, &call, deadline_ns, LOOK_USER_TIMEOUT_MS,
+			     &answer);
+	if (result)
+		return result;
+	result = reply_break(answer, left_ms, store->error,
+			     sizeof(store->error));
+	freeReplyObject(answer);
+	return result;
 }
 
 int store_list(struct store *store, const char *glob, int64_t each_ns,
