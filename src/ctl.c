@@ -75,7 +75,6 @@ static const struct option long_options[] = {
 };
 
 struct arguments {
-	const struct verb *verb;
 	struct ctl ctl;
 	unsigned int given; /* TAKES_... */
 	char *server, *password_file;
@@ -209,28 +208,34 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
 	return 0;
 }
 
-static int check_arguments(struct arguments *arguments)
+/* Takes the verb off the operands.  NULL when there is none; that is said. */
+static const struct verb *take_verb(struct ctl *ctl)
 {
-	struct ctl *ctl = &arguments->ctl;
 	const struct verb *verb;
-	size_t i;
-	int most;
 
-	if (!ctl->operands[0])
-		return bad_usage("what to do is missing, such as status or "
-				 "list");
+	if (!ctl->operands[0]) {
+		bad_usage("what to do is missing, such as status or list");
+		return NULL;
+	}
 	verb = find_verb(ctl->operands[0]);
 	if (!verb)
-		return bad_usage("%.40s: there is no such verb",
-				 ctl->operands[0]);
-	arguments->verb = verb;
+		bad_usage("%.40s: there is no such verb", ctl->operands[0]);
 	ctl->operands++;
 	ctl->count--;
+	return verb;
+}
+
+/* Returns 0 or an exit code. */
+static int check_operands(const struct ctl *ctl, const struct verb *verb,
+			  unsigned int given)
+{
+	int most = verb->operand == NOTHING ? 0 : 1;
+	size_t i;
+
 	for (i = 0; i < sizeof(takes) / sizeof(*takes); i++)
-		if (arguments->given & ~verb->takes & takes[i].bit)
+		if (given & ~verb->takes & takes[i].bit)
 			return bad_usage("%s: it does not take --%s",
 					 verb->name, takes[i].option);
-	most = verb->operand == NOTHING ? 0 : 1;
 	if (ctl->count > most)
 		return bad_usage("%s: there are too many arguments",
 				 verb->name);
@@ -275,6 +280,7 @@ int main(int argc, char **argv)
 		.ctl = { .wait_ns = CTL_WAIT_NS },
 	};
 	char error[OPTIONS_ERROR_MAX];
+	const struct verb *verb;
 	struct url url;
 	int code, err;
 
@@ -288,7 +294,10 @@ int main(int argc, char **argv)
 		puts("cflockctl " PACKAGE_VERSION);
 		return ctl_flush();
 	}
-	code = check_arguments(&arguments);
+	verb = take_verb(&arguments.ctl);
+	if (!verb)
+		return EXIT_BAD_USAGE;
+	code = check_operands(&arguments.ctl, verb, arguments.given);
 	if (code)
 		return code;
 
@@ -303,5 +312,5 @@ int main(int argc, char **argv)
 	arguments.ctl.store = store_open(&url, -1);
 	if (!arguments.ctl.store)
 		return ctl_fail_memory();
-	return arguments.verb->run(&arguments.ctl);
+	return verb->run(&arguments.ctl);
 }

@@ -177,7 +177,9 @@ is_dead() {
 @test "no thread can be had that would renew: the command is dead in time, with the cause" {
 	chmod 777 "$REDIS_DIR/redis.sock"
 	# cflock, guardian, command.
-	run setpriv --reuid=54322 --regid=54322 --clear-groups \
+	local nobody=$((300000 + $$)) # has no other processes
+
+	run setpriv --reuid="$nobody" --regid="$nobody" --clear-groups \
 		prlimit --nproc=3 "$REDIS_DIR/cflock" --ttl 1s "$name" \
 		sh -c 'trap "echo asked; exit 1" TERM; while :; do :; done'
 	echo "$output"
