@@ -24,6 +24,8 @@ redis-cli        redis-tools      /usr/bin/redis-cli    redis              redis
 '
 test='
 bash             bash             bash                  bash               bash
+dash             dash             dash                  dash               dash
+zsh              zsh              zsh                   zsh                zsh
 bats             bats             bats                  bats               bats-core
 clang            clang            clang                 clang              llvm
 has_fuzzer       libclang-rt-dev  compiler-rt           compiler-rt        llvm

@@ -105,7 +105,7 @@ static int after_refusal(struct waiting *w, const struct refusal *refusal)
 	last_ns = w->end_ns - LAST_TRY_NS;
 	if (!will_be_woken(refusal))
 		err = wait_until_ready(-1, 0, least(until_ns, last_ns),
-				       w->request->signals->fd);
+				       w->request->signals->cancel_fd);
 	else
 		err = store_wait(w->store, w->request->claim,
 				 least(until_ns, last_ns),
@@ -117,7 +117,7 @@ static int after_refusal(struct waiting *w, const struct refusal *refusal)
 	if (err && err != -ETIMEDOUT && err != -ECANCELED)
 		wait_until_ready(-1, 0,
 				 least(clock_boot_ns() + ASK_AGAIN_NS, last_ns),
-				 w->request->signals->fd);
+				 w->request->signals->cancel_fd);
 	w->asking_ns = clock_boot_ns();
 	return ASK_AGAIN;
 }
@@ -138,7 +138,8 @@ static int after_error(struct waiting *w, int err)
 	/* A last try without time for an answer would hide the cause. */
 	if (left_ns >= 2 * ASK_AGAIN_NS)
 		left_ns = ASK_AGAIN_NS;
-	wait_until_ready(-1, 0, now_ns + left_ns, w->request->signals->fd);
+	wait_until_ready(-1, 0, now_ns + left_ns,
+			 w->request->signals->cancel_fd);
 	return clock_boot_ns() < give_up_ns(w) ? ASK_AGAIN : err;
 }
 
@@ -149,7 +150,7 @@ static void fork_guardian(void *context)
 	const struct acquire_request *request = w->request;
 
 	/* Should that fail, it is forked, or not, when it is needed. */
-	if (w->is_turn && !request->guardian->pid)
+	if (request->job && w->is_turn && !request->guardian->pid)
 		guardian_fork(request->guardian, request->job);
 }
 

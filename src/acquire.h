@@ -14,7 +14,7 @@ struct acquire_request {
 	const struct lease_policy *policy;
 	int64_t wait_ns; /* from now; -1: without end */
 	const struct signals *signals;
-	const struct guardian_job *job;
+	const struct guardian_job *job; /* NULL: no guardian yet */
 	/* Forked, where that can be done, while the answer that grants is on its
 	 * way; left with a pid of 0 where it was not. */
 	struct guardian *guardian;

@@ -31,6 +31,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "attached.h"
 #include "exitcodes.h"
 #include "log.h"
 #include "store.h"
@@ -49,11 +50,15 @@
 #define SWEEP_DEEP_EVERY 8
 #define SWEEP_REFUSED_NS (100 * NS_PER_MS)
 
+/* Whether an attached process goes on, and what else it has started. */
+#define LOOK_EVERY_NS (50 * NS_PER_MS)
+
 enum order_kind {
 	ORDER_RENEWED,
 	ORDER_LOSE,
 	ORDER_SIGNAL,
 	ORDER_ASK,
+	ORDER_LET_GO,
 };
 
 struct order {
@@ -82,6 +87,9 @@ struct guard {
 	pid_t command;
 	bool command_ended;
 	int status;
+	struct attached attached; /* job->attached, and what is found of it */
+	bool is_paused;           /* attached, and stopped: reported */
+	bool let_go;
 };
 
 /* === in cflock ========================================================== */
@@ -147,6 +155,13 @@ int guardian_signal(const struct guardian *guardian, int number,
 		.number = number,
 		.from_terminal = from_terminal,
 	};
+
+	return send_order(guardian, &order);
+}
+
+int guardian_let_go(const struct guardian *guardian)
+{
+	struct order order = { .kind = ORDER_LET_GO };
 
 	return send_order(guardian, &order);
 }
@@ -221,7 +236,13 @@ static void report(struct guard *g, enum guardian_report_kind kind, int status,
 		g->orphaned = true;
 }
 
-/* Closes all descriptors but the four of `g`. */
+/* By which the guardian sees what it guards. */
+static int watched_fd(const struct guard *g)
+{
+	return g->job->attached ? g->attached.pidfd : g->tree.children_fd;
+}
+
+/* Closes all descriptors but those of `g`. */
 static void close_inherited(const struct guard *g)
 {
 	int fd, limit;
@@ -229,7 +250,7 @@ static void close_inherited(const struct guard *g)
 	struct dirent *entry;
 
 #ifdef SYS_close_range
-	int keep[4] = { g->socket, g->deaths, g->timer, g->tree.children_fd };
+	int keep[4] = { g->socket, g->deaths, g->timer, watched_fd(g) };
 	unsigned int from = 0;
 	size_t i, j;
 
@@ -262,7 +283,7 @@ static void close_inherited(const struct guard *g)
 	}
 	for (fd = 0; fd < limit; fd++)
 		if (fd != g->socket && fd != g->deaths && fd != g->timer &&
-		    fd != g->tree.children_fd)
+		    fd != watched_fd(g))
 			close(fd);
 }
 
@@ -279,6 +300,9 @@ static void arm_timer(const struct guard *g, struct instant now)
 static void pass_on(struct guard *g, int number, bool from_terminal,
 		    struct instant now)
 {
+	/* What is sent to us is not meant for it. */
+	if (g->job->attached)
+		return;
 	/* What is stopped stays so if the lease can no longer be proven. */
 	if (number == SIGCONT && lease_phase(&g->lease, now) != LEASE_HELD)
 		return;
@@ -288,15 +312,26 @@ static void pass_on(struct guard *g, int number, bool from_terminal,
 		kill(g->command, number); /* not reaped: still its own number */
 }
 
+/* To all that is guarded: the stop signal; and, as what is stopped acts on none,
+ * SIGCONT. */
+static void send_stop_signal(struct guard *g, int64_t until_ns)
+{
+	const int signals[] = { g->job->stop_signal, SIGCONT };
+
+	if (g->job->attached)
+		attached_signal(&g->attached, signals, 2, until_ns);
+	else
+		tree_signal(&g->tree, signals, 2, until_ns);
+}
+
 /* Asked to, it may take its time, as long as the lease is renewed. */
 static void ask_tree(struct guard *g, struct instant now)
 {
-	const int signals[] = { g->job->stop_signal, SIGCONT };
 	int64_t left_ns = lease_until_next_phase_ns(&g->lease, now);
 
 	if (lease_phase(&g->lease, now) != LEASE_HELD)
 		return;
-	tree_signal(&g->tree, signals, 2, clock_boot_ns() + left_ns);
+	send_stop_signal(g, clock_boot_ns() + left_ns);
 	report(g, GUARDIAN_ASKED, 0, MSG_DONTWAIT);
 }
 
@@ -317,6 +352,9 @@ static void obey(struct guard *g, const struct order *order)
 		break;
 	case ORDER_ASK:
 		ask_tree(g, now);
+		break;
+	case ORDER_LET_GO:
+		g->let_go = !g->stopping;
 		break;
 	}
 }
@@ -342,7 +380,28 @@ static void read_orders(struct guard *g)
 	}
 }
 
-/* Returns false when there is no child left. */
+/*
+ * The same as reap() for an attached process.  That it is stopped, as by Ctrl-Z,
+ * nobody tells us: it is looked at with each renewal, and then again and again.
+ */
+static bool look_at_attached(struct guard *g)
+{
+	bool stopped;
+
+	g->command_ended = attached_has_ended(&g->attached);
+	if (g->stopping) {
+		attached_gather(&g->attached);
+		return !attached_is_dead(&g->attached);
+	}
+	stopped = attached_is_stopped(&g->attached);
+	if (stopped != g->is_paused)
+		report(g, stopped ? GUARDIAN_STOPPED : GUARDIAN_CONTINUED,
+		       SIGSTOP, MSG_DONTWAIT);
+	g->is_paused = stopped;
+	return !g->command_ended && !g->let_go;
+}
+
+/* Returns false when there is nothing left to guard. */
 static bool reap(struct guard *g)
 {
 	struct signalfd_siginfo info[8];
@@ -351,6 +410,8 @@ static bool reap(struct guard *g)
 
 	while (read(g->deaths, info, sizeof(info)) > 0)
 		; /* only to be woken by the next */
+	if (g->job->attached)
+		return look_at_attached(g);
 
 	while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) >
 	       0) {
@@ -374,13 +435,11 @@ static bool reap(struct guard *g)
 
 static void stop_tree(struct guard *g)
 {
-	/* A stopped process acts on a signal only once it is continued. */
-	const int signals[] = { g->job->stop_signal, SIGCONT };
 	int64_t begun_ns = clock_boot_ns();
 	int64_t left_ns = lease_until_next_phase_ns(&g->lease, clock_now());
 
 	g->stopping = true;
-	tree_signal(&g->tree, signals, 2, begun_ns + left_ns);
+	send_stop_signal(g, begun_ns + left_ns);
 	/* What takes long to walk takes long to kill. */
 	lease_kill_earlier(&g->lease, clock_boot_ns() - begun_ns);
 	report(g, GUARDIAN_STOPPING, 0, MSG_DONTWAIT);
@@ -392,12 +451,16 @@ static void kill_tree(struct guard *g)
 	size_t refused;
 
 	/* While it was not reaped, its number is its own; so is its group's. */
-	if (!g->command_ended) {
+	if (!g->command_ended && !g->job->attached) {
 		kill(g->command, SIGKILL);
 		if (g->job->own_group)
 			kill(-g->command, SIGKILL);
 	}
-	refused = tree_kill(&g->tree, g->sweeps++ % SWEEP_DEEP_EVERY == 0);
+	if (g->job->attached)
+		refused = attached_kill(&g->attached);
+	else
+		refused = tree_kill(&g->tree,
+				    g->sweeps++ % SWEEP_DEEP_EVERY == 0);
 	if (refused && !g->refusal_reported) {
 		report(g, GUARDIAN_REFUSED, (int)refused, MSG_DONTWAIT);
 		g->refusal_reported = true;
@@ -405,6 +468,19 @@ static void kill_tree(struct guard *g)
 	took_ns = clock_boot_ns() - begun_ns;
 	g->next_sweep_ns = begun_ns + 2 * took_ns + SWEEP_PAUSE_NS +
 			   (refused ? SWEEP_REFUSED_NS : 0);
+}
+
+/* NULL: until something comes in. */
+static struct timespec *sleep_at_most(const struct guard *g, bool killing,
+				      struct timespec *timeout)
+{
+	if (killing)
+		*timeout = clock_timespec(g->next_sweep_ns - clock_boot_ns());
+	else if (g->job->attached && (g->stopping || g->is_paused))
+		*timeout = clock_timespec(LOOK_EVERY_NS);
+	else
+		return NULL;
+	return timeout;
 }
 
 /* Until something comes in, or until the next sweep, when there is to be one. */
@@ -415,12 +491,15 @@ static void wait_for_events(struct guard *g, bool killing)
 		{ .fd = g->orphaned ? -1 : g->socket, .events = POLLIN },
 		{ .fd = g->deaths, .events = POLLIN },
 		{ .fd = g->timer, .events = POLLIN },
+		{ .fd = -1, .events = POLLIN },
 	};
-	struct timespec timeout =
-		clock_timespec(g->next_sweep_ns - clock_boot_ns());
+	struct timespec timeout;
 	uint64_t expirations;
 
-	ppoll(fds, 3, killing ? &timeout : NULL, NULL);
+	/* So would be the end of an attached process. */
+	if (g->job->attached && !g->command_ended)
+		fds[3].fd = g->attached.pidfd;
+	ppoll(fds, 4, sleep_at_most(g, killing, &timeout), NULL);
 	if (read(g->timer, &expirations, sizeof(expirations)) > 0)
 		arm_timer(g, clock_now());
 }
@@ -506,6 +585,32 @@ static void take_terminal_signals(sigset_t *taken)
 			sigaddset(taken, info.si_signo);
 }
 
+/*
+ * Starts the command.  Returns 0 or an errno; leaves g->command at 0 when there
+ * is none, as the lease is over, or by that error.
+ */
+static int start_guarding(struct guard *g, const char *token)
+{
+	pid_t self = getpid();
+	sigset_t missed;
+
+	if (g->job->attached) {
+		g->attached.spared[0] = self;
+		g->attached.spared[1] = g->parent;
+		g->command = g->attached.pid;
+		return 0;
+	}
+	if (setenv("CFLOCK_TOKEN", token, 1) < 0)
+		return errno;
+	if (lease_phase(&g->lease, clock_now()) != LEASE_HELD)
+		return 0;
+	take_terminal_signals(&missed);
+	g->command = fork();
+	if (g->command == 0)
+		run_command(g->job, self, &missed);
+	return g->command < 0 ? errno : 0;
+}
+
 static void be_guardian(const struct guardian_job *job, int socket)
 	__attribute__((noreturn));
 
@@ -517,9 +622,8 @@ static void be_guardian(const struct guardian_job *job, int socket)
 		.parent = getppid(),
 		.group = getpgrp(),
 	};
-	pid_t self = getpid();
 	struct start start;
-	sigset_t sigchld, missed;
+	sigset_t sigchld;
 	int err;
 
 	/* Should cflock be killed while we are stopped, then we are continued. */
@@ -528,22 +632,17 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	sigaddset(&sigchld, SIGCHLD);
 	g.deaths = signalfd(-1, &sigchld, SFD_NONBLOCK | SFD_CLOEXEC);
 	g.timer = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-	err = g.deaths < 0 || g.timer < 0 ? errno : -tree_open(&g.tree);
+	err = g.deaths < 0 || g.timer < 0 ? errno : 0;
+	if (job->attached)
+		g.attached = *job->attached;
+	else if (!err)
+		err = -tree_open(&g.tree);
 
 	if (!receive_start(socket, &start))
 		_exit(EXIT_SUCCESS);
 	g.lease = start.lease;
-	if (!err && setenv("CFLOCK_TOKEN", start.token, 1) < 0)
-		err = errno;
-
-	if (!err && lease_phase(&g.lease, clock_now()) == LEASE_HELD) {
-		take_terminal_signals(&missed);
-		g.command = fork();
-		if (g.command == 0)
-			run_command(job, self, &missed);
-		if (g.command < 0)
-			err = errno;
-	}
+	if (!err)
+		err = start_guarding(&g, start.token);
 	if (g.command <= 0) {
 		report(&g, GUARDIAN_NOT_STARTED, err, 0);
 		_exit(EXIT_SUCCESS);

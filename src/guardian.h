@@ -11,6 +11,9 @@
  * signal and SIGCONT to the whole tree; at kill_at SIGKILL to all that is
  * left, again and again until no child is left.  As a child subreaper it
  * inherits what the command leaves behind, so "no child" is "no process".
+ *
+ * Of an attached process, which is not its child, it watches the end, and stops
+ * what can be found of the tree below it; see attached.h.
  */
 #ifndef CFLOCK_GUARDIAN_H
 #define CFLOCK_GUARDIAN_H
@@ -22,8 +25,13 @@
 #include "lease.h"
 #include "signals.h"
 
+struct attached;
+
 struct guardian_job {
 	char *const *command; /* NULL-terminated */
+	/* In the place of a command, what is guarded; else NULL.  The guardian
+	 * works on its own copy. */
+	const struct attached *attached;
 	const struct signals *signals;
 	int stop_signal;
 	/* A process group of its own; not on a terminal, whose keys would then
@@ -86,6 +94,9 @@ int guardian_lose(const struct guardian *guardian);
  */
 int guardian_signal(const struct guardian *guardian, int number,
 		    bool from_terminal);
+
+/* Ends the guardian, and leaves the attached process alone: ENDED. */
+int guardian_let_go(const struct guardian *guardian);
 
 /* The stop signal goes to all of the tree, which may go on under its lease. */
 int guardian_ask(const struct guardian *guardian);

@@ -2,6 +2,7 @@
 
 #include "holder.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,24 +40,11 @@ static void fold_blanks(char *text)
 	*to = '\0';
 }
 
-void holder_describe_self(struct holder *holder, const char *id,
-			  char *const *command, const char *message)
+static void describe_command(struct holder *holder, char *const *command)
 {
-	/* Not getpwuid(): it may ask a directory server, and wait for it. */
-	const char *user = getenv("LOGNAME");
 	size_t used = 0;
 	int i;
 
-	memset(holder, 0, sizeof(*holder));
-	snprintf(holder->id, sizeof(holder->id), "%s", id);
-	if (gethostname(holder->host, sizeof(holder->host) - 1) < 0)
-		snprintf(holder->host, sizeof(holder->host), "unknown");
-	snprintf(holder->pid, sizeof(holder->pid), "%d", (int)getpid());
-	if (user && *user)
-		snprintf(holder->user, sizeof(holder->user), "%s", user);
-	else
-		snprintf(holder->user, sizeof(holder->user), "%u",
-			 (unsigned int)getuid());
 	for (i = 0; command[i] && used < sizeof(holder->command) - 1; i++) {
 		char *word = holder->command + used + (i != 0);
 
@@ -69,6 +57,47 @@ void holder_describe_self(struct holder *holder, const char *id,
 			credentials_hide(word);
 	}
 	fold_blanks(holder->command);
+}
+
+void holder_describe_process(struct holder *holder, pid_t pid)
+{
+	char path[32], words[HOLDER_FIELD_MAX + 1] = "";
+	char *command[HOLDER_FIELD_MAX];
+	size_t count = 0, i = 0;
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(holder->pid, sizeof(holder->pid), "%d", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, words, sizeof(words) - 1);
+		close(fd);
+	}
+	for (; n > 0 && i < (size_t)n && count < HOLDER_FIELD_MAX - 1;
+	     i += strlen(words + i) + 1)
+		command[count++] = words + i;
+	command[count] = NULL;
+	describe_command(holder, command);
+}
+
+void holder_describe_self(struct holder *holder, const char *id,
+			  char *const *command, const char *message)
+{
+	/* Not getpwuid(): it may ask a directory server, and wait for it. */
+	const char *user = getenv("LOGNAME");
+
+	memset(holder, 0, sizeof(*holder));
+	snprintf(holder->id, sizeof(holder->id), "%s", id);
+	if (gethostname(holder->host, sizeof(holder->host) - 1) < 0)
+		snprintf(holder->host, sizeof(holder->host), "unknown");
+	snprintf(holder->pid, sizeof(holder->pid), "%d", (int)getpid());
+	if (user && *user)
+		snprintf(holder->user, sizeof(holder->user), "%s", user);
+	else
+		snprintf(holder->user, sizeof(holder->user), "%u",
+			 (unsigned int)getuid());
+	describe_command(holder, command);
 	snprintf(holder->message, sizeof(holder->message), "%s", message);
 }
 

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define HOLDER_FIELD_MAX 256
 #define HOLDER_ID_MAX 64
@@ -26,6 +27,9 @@ struct holder {
 /* Describes this process, about to run `command`, to others. */
 void holder_describe_self(struct holder *holder, const char *id,
 			  char *const *command, const char *message);
+
+/* Puts another process into the place of this one, by its number and command. */
+void holder_describe_process(struct holder *holder, pid_t pid);
 
 /*
  * "12:03:11 (4.0 s ago)", with the day when it was not today.  Returns `buffer`.

@@ -26,6 +26,8 @@
 #include <unistd.h>
 
 #include "acquire.h"
+#include "attached.h"
+#include "door.h"
 #include "exitcodes.h"
 #include "guardian.h"
 #include "holder.h"
@@ -60,6 +62,7 @@ struct run {
 	struct guardian_job job;
 	struct guardian guardian;
 	bool on_terminal;
+	struct attached attached; /* with --attach */
 };
 
 /*
@@ -142,6 +145,8 @@ static int make_claim(struct run *run)
 	run->claim.ancestors = ancestors ? ancestors : "";
 	holder_describe_self(&run->claim.owner, id, options->command,
 			     options->message);
+	if (options->attach)
+		holder_describe_process(&run->claim.owner, options->attach);
 	return 0;
 }
 
@@ -168,6 +173,17 @@ static int export_claim(const struct run *run)
 	return err;
 }
 
+/*
+ * With --attach.  eval of nothing would succeed, and the script go on without
+ * the lock: what is to be eval'ed has to fail, or, where -E has declared that to
+ * be no failure, to end the script.
+ */
+static void fail_script(int code)
+{
+	printf(code ? "(exit %d)\n" : "exit %d\n", code);
+	fflush(stdout);
+}
+
 /* === the way out ======================================================== */
 
 static int fail_os(const char *doing, int err)
@@ -185,6 +201,8 @@ static int code_of_failed_acquire(struct run *run, int err,
 	switch (err) {
 	case -EBUSY:
 		log_line(LOG_WARNING, "%s", text);
+		if (run->options.attach && !run->options.conflict_exit_code)
+			fail_script(0);
 		return run->options.conflict_exit_code;
 	case -EDEADLK:
 		log_line(
@@ -198,6 +216,8 @@ static int code_of_failed_acquire(struct run *run, int err,
 			 "%s: all users of a lock must agree on that", text);
 		return EXIT_BAD_USAGE;
 	case -EINTR:
+		if (run->options.attach)
+			fail_script(EXIT_SIGNAL_BASE + answer->signal);
 		signals_die_of(answer->signal);
 	case -EACCES:
 		log_line(LOG_FATAL, "%s", store_error(run->store));
@@ -212,9 +232,9 @@ static int code_of_failed_acquire(struct run *run, int err,
 /*
  * Only called when the tree of the command was seen dead, or never existed.
  * `store` is the one that is free to use, NULL when there is none.  `lift`: the
- * cooldown ends, too.  A failure is told at `level`.
+ * cooldown ends, too.  A failure is told at `level`, and returns false.
  */
-static void release(const struct run *run, struct store *store,
+static bool release(const struct run *run, struct store *store,
 		    const struct lease *lease, bool lift, enum log_level level)
 {
 	int64_t limit_ns = lease_left_ns(lease, clock_now()), deadline_ns;
@@ -233,11 +253,11 @@ static void release(const struct run *run, struct store *store,
 	if (!store)
 		store = store_clone(run->store, -1);
 	if (!store)
-		return;
+		return false;
 	do {
 		result = store_release(store, &run->claim, lift, deadline_ns);
 		if (result == STORE_DONE)
-			return;
+			return true;
 		if (store_error_is_final(result))
 			break;
 		poll(NULL, 0, RELEASE_RETRY_MS);
@@ -246,6 +266,7 @@ static void release(const struct run *run, struct store *store,
 	duration_format(lease_left_ns(lease, clock_now()), left, sizeof(left));
 	log_line(level, "cannot release the lock, it ends by itself in %s: %s",
 		 left, store_error(store));
+	return false;
 }
 
 static bool has_succeeded(const struct outcome *outcome)
@@ -282,7 +303,65 @@ static int code_of_outcome(const struct outcome *outcome)
 	return EXIT_BUG;
 }
 
+static int print(const char *text)
+{
+	if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
+		return fail_os("write to standard output", -errno);
+	return EXIT_SUCCESS;
+}
+
 /* === the run ============================================================ */
+
+/*
+ * With the lease granted: starts what guards and renews it, or says why not, and
+ * releases it.  Returns 0 or an exit code.
+ */
+static int start_guarding(struct run *run, struct lease *lease,
+			  struct supervision *supervision)
+{
+	int err, signal = 0;
+
+	/* From here on a signal ends no request. */
+	store_set_cancel_fd(run->store, -1);
+	lease_grant(lease, &run->policy, run->grant.sent);
+	supervision->renewer = renewer_new(run->store, &run->claim, &run->grant,
+					   lease, &run->guardian);
+	err = supervision->renewer ? 0 : -ENOMEM;
+	if (!err && !run->guardian.pid)
+		err = guardian_fork(&run->guardian, &run->job);
+	/* What came before the guardian was there could not reach the command. */
+	if (!err)
+		signal = signals_take_deadly(&run->signals);
+	if (!err && !signal)
+		err = guardian_start(&run->guardian, lease, run->grant.token);
+	if (!err && !signal)
+		return 0;
+	guardian_dismiss(&run->guardian);
+	release(run, run->store, lease, true, LOG_WARNING);
+	if (signal)
+		signals_die_of(signal);
+	return fail_os("start the guardian process", err);
+}
+
+/* Until the end of what runs under the lease.  Returns the exit code. */
+static int supervise_and_release(struct run *run, struct lease *lease,
+				 struct supervision *supervision)
+{
+	struct outcome outcome;
+	bool lift, released;
+
+	supervise(supervision, &outcome);
+	lift = outcome.kind == OUTCOME_NOT_STARTED ||
+	       (run->options.retry_failed && !has_succeeded(&outcome));
+	/* Where the lease was lost, nobody expects a release to work. */
+	released = release(
+		run, renewer_stop(supervision->renewer, lease), lease, lift,
+		outcome.kind == OUTCOME_LOST ? LOG_VERBOSE : LOG_WARNING);
+	if (supervision->door)
+		door_answer(supervision->door,
+			    released && outcome.kind == OUTCOME_ENDED);
+	return code_of_outcome(&outcome);
+}
 
 /* With the lease granted.  Returns the exit code. */
 static int run_command(struct run *run)
@@ -293,39 +372,183 @@ static int run_command(struct run *run)
 		.tree = &run->tree,
 		.on_terminal = run->on_terminal,
 	};
-	struct outcome outcome;
 	struct lease lease;
-	int err, signal = 0;
+	int code = start_guarding(run, &lease, &supervision);
 
-	/* From here on a signal ends no request. */
-	store_set_cancel_fd(run->store, -1);
-	lease_grant(&lease, &run->policy, run->grant.sent);
-	supervision.renewer = renewer_new(run->store, &run->claim, &run->grant,
-					  &lease, &run->guardian);
-	err = supervision.renewer ? 0 : -ENOMEM;
-	if (!err && !run->guardian.pid)
-		err = guardian_fork(&run->guardian, &run->job);
-	/* What came before the guardian was there could not reach the command. */
-	if (!err)
-		signal = signals_take_deadly(&run->signals);
-	if (!err && !signal)
-		err = guardian_start(&run->guardian, &lease, run->grant.token);
-	if (err || signal) {
-		guardian_dismiss(&run->guardian);
-		release(run, run->store, &lease, true, LOG_WARNING);
-		if (signal)
-			signals_die_of(signal);
-		return fail_os("start the guardian process", err);
-	}
+	if (code)
+		return code;
 	let_go_of_pipes();
+	return supervise_and_release(run, &lease, &supervision);
+}
 
-	supervise(&supervision, &outcome);
-	/* Where the lease was lost, nobody expects a release to work. */
-	release(run, renewer_stop(supervision.renewer, &lease), &lease,
-		outcome.kind == OUTCOME_NOT_STARTED ||
-			(run->options.retry_failed && !has_succeeded(&outcome)),
-		outcome.kind == OUTCOME_LOST ? LOG_VERBOSE : LOG_WARNING);
-	return code_of_outcome(&outcome);
+/* === attached =========================================================== */
+
+/* 'text', for a shell. */
+static void print_quoted(const char *text)
+{
+	putchar('\'');
+	for (; *text; text++)
+		if (*text == '\'')
+			fputs("'\\''", stdout);
+		else
+			putchar(*text);
+	putchar('\'');
+}
+
+/* What the script is to eval. */
+static int print_exports(const struct run *run)
+{
+	static const char *const names[] = {
+		"CFLOCK_NAME",          "CFLOCK_ID",
+		"CFLOCK_TTL_MS",        "CFLOCK_SERVER",
+		"CFLOCK_PASSWORD_FILE", ANCESTORS_VARIABLE
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		if (!getenv(names[i]))
+			continue;
+		printf("export %s=", names[i]);
+		print_quoted(getenv(names[i]));
+		putchar('\n');
+	}
+	printf("export CFLOCK_TOKEN='%s'\n", run->grant.token);
+	return print("");
+}
+
+/*
+ * In the background: holds the lock until the attached process has ended, or a
+ * release is asked for.  Says by a byte into `ready` that all is in place.
+ */
+static int hold_attached(struct run *run, int ready)
+{
+	struct door door = { .fd = -1 };
+	struct supervision supervision = {
+		.guardian = &run->guardian,
+		.signals = &run->signals,
+		.tree = &run->tree,
+		.attached = &run->attached,
+		.door = &door,
+	};
+	struct lease lease;
+	int err, code;
+
+	/* Out of reach of what is sent to the script's process group. */
+	if (setsid() < 0 || chdir("/") < 0)
+		log_line(LOG_VERBOSE, "cannot leave the session: %s",
+			 strerror(errno));
+	err = door_open(&door, run->claim.owner.id, run->claim.name);
+	if (err) {
+		lease_grant(&lease, &run->policy, run->grant.sent);
+		release(run, run->store, &lease, true, LOG_WARNING);
+		return fail_os("open a socket to be asked for the release",
+			       err);
+	}
+	code = start_guarding(run, &lease, &supervision);
+	if (code)
+		return code;
+	let_go_of_pipes();
+	if (write(ready, "", 1) != 1)
+		log_line(LOG_VERBOSE, "nobody waits for the lock any more");
+	close(ready);
+	return supervise_and_release(run, &lease, &supervision);
+}
+
+/* With the lease granted.  Returns the exit code, having printed the exports. */
+static int attach(struct run *run)
+{
+	int ready[2], status = 0;
+	pid_t holder = -1;
+	char byte;
+
+	if (pipe2(ready, O_CLOEXEC) == 0) {
+		holder = fork();
+		if (holder == 0) {
+			close(ready[0]);
+			_exit(hold_attached(run, ready[1]));
+		}
+	}
+	if (holder < 0) {
+		int err = -errno;
+		struct lease lease;
+
+		lease_grant(&lease, &run->policy, run->grant.sent);
+		release(run, run->store, &lease, true, LOG_WARNING);
+		return fail_os("start a process in the background", err);
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) == 1)
+		return print_exports(run);
+	while (waitpid(holder, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
+							: EXIT_OS_ERROR;
+}
+
+static int watch_attached(struct run *run)
+{
+	pid_t pid = run->options.attach;
+	int err = attached_open(&run->attached, pid);
+
+	if (!err)
+		err = signals_watch(&run->signals, run->attached.pidfd);
+	switch (err) {
+	case 0:
+		run->job.attached = &run->attached;
+		return 0;
+	case -ESRCH:
+		log_line(LOG_FATAL, "--attach: there is no process %d",
+			 (int)pid);
+		return EXIT_BAD_USAGE;
+	case -EPERM:
+		log_line(LOG_FATAL,
+			 "--attach: process %d is another user's: it could "
+			 "not be stopped if the lease were lost",
+			 (int)pid);
+		return EXIT_BAD_USAGE;
+	case -ENOSYS:
+		log_line(LOG_FATAL, "--attach: this kernel has no pidfds; it "
+				    "takes Linux 5.3 or later");
+		return EXIT_OS_ERROR;
+	default:
+		return fail_os("watch the process", err);
+	}
+}
+
+/* --release: asks those who hold a lock that is attached to this script. */
+static int release_attached(const char *name)
+{
+	const char *ids = getenv(ANCESTORS_VARIABLE);
+	char id[HOLDER_ID_MAX];
+	int err = -ENOENT;
+	size_t length;
+
+	for (; err == -ENOENT && ids && *ids; ids += length) {
+		ids += strspn(ids, " ");
+		length = strcspn(ids, " ");
+		if (!length || length >= sizeof(id))
+			continue;
+		snprintf(id, sizeof(id), "%.*s", (int)length, ids);
+		err = door_knock(id, name);
+	}
+	switch (err) {
+	case 0:
+		return EXIT_SUCCESS;
+	case -ENOENT:
+		log_line(LOG_FATAL,
+			 "--release: it is not attached to this script, or "
+			 "was released before, or lost");
+		return EXIT_CONFLICT;
+	case -EACCES:
+		log_line(LOG_FATAL, "--release: another user has attached it");
+		return EXIT_DENIED;
+	case -EIO:
+		log_line(LOG_FATAL, "--release: the lock service could not be "
+				    "told; the lease ends by itself");
+		return EXIT_UNREACHABLE;
+	default:
+		return fail_os("ask for the release", err);
+	}
 }
 
 static int acquire_and_run(struct run *run)
@@ -335,14 +558,14 @@ static int acquire_and_run(struct run *run)
 		.policy = &run->policy,
 		.wait_ns = run->options.wait_ns,
 		.signals = &run->signals,
-		.job = &run->job,
+		.job = run->options.attach ? NULL : &run->job,
 		.guardian = &run->guardian,
 	};
 	struct acquire_answer answer = { .signal = 0 };
 	struct instant begun = clock_now();
 	int err;
 
-	run->store = store_open(&run->options.server, run->signals.fd);
+	run->store = store_open(&run->options.server, run->signals.cancel_fd);
 	if (!run->store)
 		return fail_os("make room for a connection", -ENOMEM);
 	err = acquire(run->store, &request, &answer);
@@ -354,7 +577,7 @@ static int acquire_and_run(struct run *run)
 		 (double)clock_elapsed_ns(begun, clock_now()) /
 			 (double)NS_PER_MS,
 		 run->grant.token, (long long)run->claim.ttl_ms);
-	return run_command(run);
+	return run->options.attach ? attach(run) : run_command(run);
 }
 
 static int prepare_and_run(struct run *run)
@@ -371,6 +594,12 @@ static int prepare_and_run(struct run *run)
 	err = signals_init(&run->signals);
 	if (err)
 		return fail_os("take over the signals", err);
+	if (options->attach) {
+		int code = watch_attached(run);
+
+		if (code)
+			return code;
+	}
 	err = tree_open(&run->tree);
 	if (err)
 		return fail_os(
@@ -392,34 +621,46 @@ static int prepare_and_run(struct run *run)
 	return acquire_and_run(run);
 }
 
-static int print(const char *text)
+/* Also when the options are not right. */
+static bool wants_to_attach(int argc, char **argv)
 {
-	if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
-		return fail_os("write to standard output", -errno);
-	return EXIT_SUCCESS;
+	int i;
+
+	for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (!strncmp(argv[i], "--at", 4))
+			return true;
+	return false;
 }
 
 int main(int argc, char **argv)
 {
 	static struct run run;
 	char error[OPTIONS_ERROR_MAX];
-	int action, err;
+	int action, code, err;
+	bool attaching;
 
 	err = keep_standard_descriptors();
 	if (err)
 		return fail_os("open /dev/null", err);
 
+	attaching = wants_to_attach(argc, argv);
 	action = options_read(argc, argv, &run.options, error);
 	switch (action) {
 	case OPTIONS_RUN:
 		break;
+	case OPTIONS_RELEASE:
+		log_setup(LOG_WARNING, run.options.name);
+		return release_attached(run.options.name);
 	case OPTIONS_HELP:
 		return print(options_usage());
 	case OPTIONS_VERSION:
 		return print("cflock " PACKAGE_VERSION "\n");
 	default:
 		log_line(LOG_FATAL, "%s", error);
-		return action == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
+		code = action == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
+		if (attaching)
+			fail_script(code);
+		return code;
 	}
 
 	run.job.title = argv[0];
@@ -436,5 +677,8 @@ int main(int argc, char **argv)
 					: LOG_WARNING,
 		  run.options.name);
 	/* Not exit(): the renewing thread may be in the middle of anything. */
-	_exit(prepare_and_run(&run));
+	code = prepare_and_run(&run);
+	if (code && attaching)
+		fail_script(code);
+	_exit(code);
 }

@@ -167,6 +167,14 @@ static int read_operands(struct optvalues *values, int argc, char **argv)
 				 "the NAME of the lock must be 1 to %d "
 				 "letters, digits and . _ - : / @ + %%",
 				 NAME_MAX_BYTES);
+	if (options->attach || values->release) {
+		options->command = argv + argc; /* empty */
+		if (optind + 1 < argc)
+			return bad_usage(
+				values, "--%s: it takes no command" TRY_HELP,
+				values->release ? "release" : "attach");
+		return values->release ? OPTIONS_RELEASE : OPTIONS_RUN;
+	}
 	if (optind + 1 >= argc)
 		return bad_usage(values,
 				 "the command after NAME is missing" TRY_HELP);
@@ -261,6 +269,10 @@ static int check_combinations(struct optvalues *values)
 	if (options->retry_failed && !options->cooldown_ns)
 		return bad_usage(values, "--retry-failed: it needs --cooldown, "
 					 "which it ends when a run fails");
+	if (options->attach && options->retry_failed)
+		return bad_usage(values, "--retry-failed: how a process ends "
+					 "that a lock is attached to, cannot "
+					 "be known; drop it, or --attach");
 	if (options->cooldown_ns && (options->shared || options->slots))
 		return bad_usage(values,
 				 "--cooldown: it is for exclusive locks; it "
@@ -364,7 +376,7 @@ int options_read(int argc, char **argv, struct options *options,
 	opttable_init(&values, text);
 	credentials_take(&credentials);
 	rc = read_sources(&values, &credentials, argc, argv);
-	if (rc == OPTIONS_RUN) {
+	if (rc == OPTIONS_RUN || rc == OPTIONS_RELEASE) {
 		*options = values.options;
 	} else {
 		/* Not all of it was read: hide whatever looks like a URL. */

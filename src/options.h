@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define NAME_MAX_BYTES 200
 #define MESSAGE_MAX_BYTES 1024
@@ -18,7 +19,8 @@
 
 struct options {
 	const char *name;     /* the lock's, valid by name_is_valid() */
-	char *const *command; /* NULL-terminated, never empty */
+	char *const *command; /* NULL-terminated; empty only with --attach */
+	pid_t attach;         /* 0 when not given */
 
 	struct url server; /* credentials of all sources merged in */
 
@@ -41,7 +43,8 @@ struct options {
 
 enum options_action {
 	OPTIONS_RUN,
-	OPTIONS_HELP, /* print options_usage() to stdout, exit 0 */
+	OPTIONS_RELEASE, /* only options->name is set */
+	OPTIONS_HELP,    /* print options_usage() to stdout, exit 0 */
 	OPTIONS_VERSION,
 };
 

@@ -296,6 +296,24 @@ static int set_close(struct optvalues *values, const char *value)
 	return set_flag(values, value, &values->options.close);
 }
 
+static int set_attach(struct optvalues *values, const char *value)
+{
+	int pid = parse_number(value, strlen(value), INT_MAX / 10 - 1);
+
+	if (pid < 1)
+		return refuse_value(values, value,
+				    "the number of a process, such as $$");
+	values->options.attach = pid;
+	return 0;
+}
+
+static int set_release(struct optvalues *values, const char *value)
+{
+	(void)value;
+	values->release = true;
+	return 0;
+}
+
 /* -v and -q exclude each other: the later one counts. */
 static int set_verbose(struct optvalues *values, const char *value)
 {
@@ -371,6 +389,10 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
   "hold the lock until COMMAND itself has ended" },
 { "command", 'c', "COMMAND", ARGUMENT, set_command,
   "after NAME: run COMMAND through the shell" },
+{ "attach", OPT_ATTACH, "PID", ARGUMENT, set_attach,
+  "hold the lock until the process PID ends" },
+{ "release", OPT_RELEASE, NULL, ARGUMENT, set_release,
+  "end an attached lock before" },
 { "server", 'S', "URL", SETTING, set_server,
   "the lock service (redis://127.0.0.1:6379)" },
 { "password-file", OPT_PASSWORD_FILE, "FILE", SETTING, set_password_file,
@@ -390,8 +412,6 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
 
 { "no-fork", 'F', NULL, ARGUMENT, set_no_fork, NULL },
 { "unlock", 'u', NULL, ARGUMENT, set_unlock, NULL },
-{ "attach", OPT_ATTACH, "PID", ARGUMENT, set_not_built, NULL },
-{ "release", OPT_RELEASE, NULL, ARGUMENT, set_not_built, NULL },
 /* As settings, too: to run without what they promise would not be safe. */
 { "prefer", OPT_PREFER, "WHAT", SETTING, set_not_built, NULL },
 { "min-replicas", OPT_MIN_REPLICAS, "N", SETTING, set_not_built, NULL },

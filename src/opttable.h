@@ -37,6 +37,8 @@ struct optvalues {
 	bool has_password_file_argument; /* on the command line */
 	bool has_server_argument;
 
+	bool release;
+
 	bool on_command_line; /* which source is read now */
 	const char *source;   /* for messages: "--ttl", "CFLOCK_TTL" */
 	char *error;          /* OPTIONS_ERROR_MAX bytes */

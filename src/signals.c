@@ -3,7 +3,9 @@
 #include "signals.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -52,7 +54,27 @@ int signals_init(struct signals *signals)
 	fd = signalfd(-1, &signals->handled, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	signals->fd = fd;
+	signals->fd = signals->cancel_fd = fd;
+	signals->watched = -1;
+	return 0;
+}
+
+int signals_watch(struct signals *signals, int pidfd)
+{
+	struct epoll_event readable = { .events = EPOLLIN };
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (epoll_ctl(fd, EPOLL_CTL_ADD, signals->fd, &readable) < 0 ||
+	    epoll_ctl(fd, EPOLL_CTL_ADD, pidfd, &readable) < 0) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	signals->cancel_fd = fd;
+	signals->watched = pidfd;
 	return 0;
 }
 
@@ -83,6 +105,7 @@ bool signals_is_deadly(const struct signals *signals, int number)
 
 int signals_take_deadly(const struct signals *signals)
 {
+	struct pollfd watched = { .fd = signals->watched, .events = POLLIN };
 	struct signalfd_siginfo info;
 
 	while (read(signals->fd, &info, sizeof(info)) ==
@@ -94,7 +117,7 @@ int signals_take_deadly(const struct signals *signals)
 		else if (signals_is_deadly(signals, number))
 			return number;
 	}
-	return 0;
+	return signals->watched >= 0 && poll(&watched, 1, 0) > 0 ? SIGHUP : 0;
 }
 
 void signals_die_of(int number)

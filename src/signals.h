@@ -11,6 +11,8 @@
 
 struct signals {
 	int fd;              /* signalfd, non-blocking, close-on-exec */
+	int cancel_fd;       /* readable when there may be a reason to end */
+	int watched;         /* pidfd that signals_watch() was given; else -1 */
 	sigset_t handled;    /* what fd reads */
 	sigset_t given_mask; /* as it was when cflock started */
 	sigset_t given_ignored;
@@ -29,6 +31,12 @@ void signals_restore(const struct signals *signals);
 
 /* True when `number` would have ended cflock, had it no handling of signals. */
 bool signals_is_deadly(const struct signals *signals, int number);
+
+/*
+ * From now on the end of that process is a reason to end, as if by SIGHUP.
+ * Returns 0 or a negative errno.
+ */
+int signals_watch(struct signals *signals, int pidfd);
 
 /*
  * While there is no command: reads what has come.  Returns the first signal

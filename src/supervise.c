@@ -132,6 +132,23 @@ static void tell_refused(int count)
 		 count);
 }
 
+/* The same for an attached process, which the guardian's death does not touch. */
+static void kill_attached(const struct supervision *s)
+{
+	size_t refused;
+	bool told = false;
+
+	while (!attached_has_ended(s->attached) ||
+	       !attached_is_dead(s->attached)) {
+		renewer_tend(s->renewer);
+		refused = attached_kill(s->attached);
+		if (refused && !told)
+			tell_refused((int)refused);
+		told |= refused > 0;
+		poll(NULL, 0, refused ? SWEEP_REFUSED_MS : SWEEP_EVERY_MS);
+	}
+}
+
 /*
  * The guardian is dead, and with it the command, by PDEATHSIG.  What else was
  * in the tree has become ours, as we are the next child subreaper.
@@ -192,7 +209,10 @@ static bool read_reports(const struct supervision *s, struct outcome *outcome)
 	}
 	if (n == 0)
 		return false;
-	kill_orphans(s);
+	if (s->attached)
+		kill_attached(s);
+	else
+		kill_orphans(s);
 	outcome->kind = OUTCOME_UNGUARDED;
 	return true;
 }
@@ -202,6 +222,7 @@ void supervise(const struct supervision *s, struct outcome *outcome)
 	struct pollfd fds[] = {
 		{ .fd = s->guardian->fd, .events = POLLIN },
 		{ .fd = s->signals->fd, .events = POLLIN },
+		{ .fd = s->door ? s->door->fd : -1, .events = POLLIN },
 	};
 
 	memset(outcome, 0, sizeof(*outcome));
@@ -209,7 +230,9 @@ void supervise(const struct supervision *s, struct outcome *outcome)
 		int64_t ns = renewer_tend(s->renewer);
 		struct timespec timeout = clock_timespec(ns);
 
-		ppoll(fds, 2, ns < 0 ? NULL : &timeout, NULL);
+		ppoll(fds, 3, ns < 0 ? NULL : &timeout, NULL);
 		pass_signals_on(s, outcome);
+		if ((fds[2].revents & POLLIN) && door_let_in(s->door))
+			guardian_let_go(s->guardian);
 	} while (!read_reports(s, outcome));
 }

@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#include "attached.h"
+#include "door.h"
 #include "guardian.h"
 #include "renewer.h"
 #include "signals.h"
@@ -17,7 +19,9 @@ struct supervision {
 	struct renewer *renewer;
 	const struct signals *signals;
 	const struct tree *tree;
-	bool on_terminal; /* command and we share a process group */
+	struct attached *attached; /* in the place of a command; else NULL */
+	struct door *door; /* where its release may be asked for, or NULL */
+	bool on_terminal;  /* command and we share a process group */
 };
 
 enum outcome_kind {

@@ -119,7 +119,51 @@ bool tree_look_up(pid_t pid, char *state, pid_t *parent)
 	return true;
 }
 
-static int open_pidfd(pid_t pid)
+bool tree_started_ns(pid_t pid, int64_t *started_ns)
+{
+	char path[32], stat[1024], *after_name;
+	unsigned long long ticks;
+	int fd, i;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, stat, sizeof(stat) - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	stat[n] = '\0';
+	/* Field 22; the name, in brackets, is the second. */
+	after_name = strrchr(stat, ')');
+	for (i = 2; after_name && i < 22; i++)
+		after_name = strchr(after_name + 1, ' ');
+	if (!after_name || sscanf(after_name, "%llu", &ticks) != 1)
+		return false;
+	*started_ns = (int64_t)(ticks * (unsigned long long)NS_PER_S /
+				(unsigned long long)sysconf(_SC_CLK_TCK));
+	return true;
+}
+
+size_t tree_children(pid_t parent, pid_t **children)
+{
+	struct members members = { 0 };
+	pid_t *list;
+	size_t i;
+
+	add_children(&members, parent);
+	list = calloc(members.count + 1, sizeof(*list));
+	if (!list)
+		members.count = 0;
+	for (i = 0; i < members.count; i++)
+		list[i] = members.list[i].pid;
+	free(members.list);
+	*children = list;
+	return members.count;
+}
+
+int tree_open_pidfd(pid_t pid)
 {
 #ifdef SYS_pidfd_open
 	return (int)syscall(SYS_pidfd_open, pid, 0);
@@ -188,7 +232,7 @@ static int signal_member(struct members *members, struct member member,
 		add_children(members, member.pid);
 		return send_signals(member.pid, -1, signals, count);
 	}
-	pidfd = open_pidfd(member.pid);
+	pidfd = tree_open_pidfd(member.pid);
 	/* Old sandboxes answer EPERM to what they do not know. */
 	if (pidfd < 0 && errno != ENOSYS && errno != EPERM)
 		return -errno;

@@ -37,6 +37,18 @@ int tree_open(struct tree *tree);
 /* State (a letter as in ps) and parent of any process; false: it is gone. */
 bool tree_look_up(pid_t pid, char *state, pid_t *parent);
 
+/* Lists the children of any process: returns how many, in *children, to be freed. */
+size_t tree_children(pid_t parent, pid_t **children);
+
+/*
+ * When a process has started: CLOCK_BOOTTIME, rounded down to a tick of 10 ms
+ * or so.  False: it is gone.
+ */
+bool tree_started_ns(pid_t pid, int64_t *started_ns);
+
+/* Returns the pidfd, close-on-exec, or -1 with errno: ENOSYS before Linux 5.3. */
+int tree_open_pidfd(pid_t pid);
+
 /*
  * Sends the `count` signals, in their order, once to each process of the tree,
  * parents before their children; begins no other process after until_ns

@@ -68,6 +68,8 @@ const char *options_usage(void)
 	append("Usage:\n"
 	       " cflock [OPTION]... NAME [--] COMMAND [ARG]...\n"
 	       " cflock [OPTION]... NAME -c 'SHELL COMMAND'\n"
+	       " cflock [OPTION]... --attach PID NAME\n"
+	       " cflock --release NAME\n"
 	       "\n"
 	       "Run a command while holding a lock that many hosts share.\n"
 	       "\n"

@@ -238,11 +238,11 @@ bad_value() {
 	expect 0 "$CFLOCK" --help
 	for option in -s --shared -x -e --exclusive -m --slots --cooldown --retry-failed -n --nonblock --nb -w --wait --timeout -E \
 		--conflict-exit-code -o --close -c --command -S --server -t --ttl --renew-by \
-		--stop-signal --message --password-file -v --verbose -q --quiet -h --help -V \
+		--attach --release --stop-signal --message --password-file -v --verbose -q --quiet -h --help -V \
 		--version; do
 		grep -qE -- "(^|[ ,])$option([ ,]|\$)" <<<"$output" || fail "no $option"
 	done
-	for option in --prefer --min-replicas --attach --fork \
+	for option in --prefer --min-replicas --fork \
 		--no-fork --unlock; do
 		[[ $output != *"$option"* ]] || fail "$option is named"
 	done
@@ -277,7 +277,6 @@ bad_value() {
 	for option in --prefer=availability --min-replicas=1 --no-grace; do
 		bad "is not built yet" -- "$option" "$name" touch "$work/ran"
 	done
-	bad "is not built yet" -- --attach $$ "$name"
 }
 
 @test "options that there are not, or not so: 64" {

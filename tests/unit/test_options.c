@@ -168,8 +168,9 @@ static void test_names(void)
 static void test_bad_usage(void)
 {
 	static const char *const not_built[] = {
-		"--prefer x", "--min-replicas=1", "--attach 1",
-		"--release",  "--no-grace",
+		"--prefer x",
+		"--min-replicas=1",
+		"--no-grace",
 	};
 	char text[4096] = "--message ";
 	size_t i;
@@ -242,6 +243,14 @@ static void test_bad_usage(void)
 	is_int(run(text), -EINVAL, "a message that is too long");
 
 	is_int(run("-h"), OPTIONS_HELP, "-h");
+	is_int(run("--attach 5 j"), OPTIONS_RUN, "--attach");
+	is_int(run("--release j"), OPTIONS_RELEASE, "--release");
+	is_bad("--attach 0 j", -EINVAL, "'0' is not the number of a process");
+	is_bad("--attach 1x j", -EINVAL, "is not the number of a process");
+	is_bad("--attach 5 j t", -EINVAL, "it takes no command");
+	is_bad("--release j t", -EINVAL, "it takes no command");
+	is_bad("--attach 5 --cooldown 5m --retry-failed j", -EINVAL,
+	       "--retry-failed");
 	is_int(run("-n --help -z"), OPTIONS_HELP, "--help before an error");
 	is_int(run("-z --help"), -EINVAL, "an error before --help");
 	is_int(run("-V"), OPTIONS_VERSION, "-V");
@@ -257,7 +266,6 @@ static void test_usage(void)
 	static const char *const hidden[] = {
 		"--unlock",
 		"--no-fork",
-		"--attach",
 		"--prefer",
 	};
 	const char *usage = options_usage();

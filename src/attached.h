@@ -1,0 +1,59 @@
+/*
+ * A process that is not ours, a script that has attached a lock to itself, and
+ * what it has started: found by its parents, from the attached process down,
+ * and kept once found, as its parents may end.  What had lost its parents before
+ * it was looked for, a daemon, is not found.
+ *
+ * Processes are held by pidfds, so that no number that has passed to another
+ * process is ever signalled.  Needs Linux 5.3.
+ */
+#ifndef CFLOCK_ATTACHED_H
+#define CFLOCK_ATTACHED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct found;
+
+struct attached {
+	pid_t pid;
+	int pidfd; /* readable once the process has ended */
+	struct found *found;
+	size_t count, room;
+	pid_t spared[2]; /* of its descendants: ours */
+};
+
+/*
+ * Returns 0 or a negative errno: -ESRCH no such process, -EPERM it may not be
+ * signalled by this user, -ENOSYS the kernel is too old, -EINVAL it is we.
+ */
+int attached_open(struct attached *attached, pid_t pid);
+
+/* The attached process itself. */
+bool attached_has_ended(const struct attached *attached);
+bool attached_is_stopped(const struct attached *attached);
+
+/* Looks for more that it has started.  To be called again and again. */
+void attached_gather(struct attached *attached);
+
+/*
+ * Gathers, and sends the `count` signals, in their order, to all that was found,
+ * parents before their children; begins no other process after until_ns
+ * (CLOCK_BOOTTIME).
+ */
+void attached_signal(struct attached *attached, const int *signals,
+		     size_t count, int64_t until_ns);
+
+/*
+ * Stops all that is found, until none is found that could start another, and
+ * then kills it.  To be called until all is dead.  Returns how many may not be
+ * killed by this user.
+ */
+size_t attached_kill(struct attached *attached);
+
+/* All that was ever found. */
+bool attached_is_dead(const struct attached *attached);
+
+#endif

@@ -1,0 +1,444 @@
+# cflock --attach: a script holds a lock until it ends, however it does; and is
+# stopped with all that it has started when the lease cannot be proven.
+
+bats_require_minimum_version 1.5.0
+load helpers
+load helpers/scripts
+
+setup_file() {
+	use_redis
+}
+
+teardown_file() {
+	drop_redis
+}
+
+setup() {
+	test_setup
+	export CFLOCK CTL
+	err=$work/err
+	marker=7$RANDOM.$RANDOM$BATS_TEST_NUMBER
+	export marker
+	# A child of the script that ignores TERM and writes the time, in us.
+	cat >"$work/stamper" <<-'END'
+		#!/bin/bash
+		trap '' TERM
+		while :; do
+			echo "${EPOCHREALTIME/[.,]/}" >>"$work/stamps"
+			sleep 0.01
+		done
+	END
+	chmod +x "$work/stamper"
+}
+
+teardown() {
+	thaw_redis
+	pkill -KILL -f "$marker" || true
+	test_teardown
+}
+
+# write_script OPTION...: $work/script, from stdin, behind the lines that attach.
+write_script() {
+	{
+		echo "eval \"\$(\"\$CFLOCK\" --attach \$\$ $* \"\$name\")\" || exit"
+		cat
+	} >"$work/script"
+}
+
+# start SHELL...: the script, in the background; once it has made "ready".
+# Leaves $script, $holder and $guardian, their process numbers.
+start() {
+	rm -f "$work/ready"
+	in_background "$@" "$work/script" "$marker" 2>>"$err"
+	script=$background
+	pids+=("$script")
+	wait_until test -e "$work/ready"
+	find_holder
+}
+
+# The process in the background, by what it was called with, and its guardian.
+find_holder() {
+	holder=$(pgrep -fx "$CFLOCK --attach $script .*") || fail "no holder"
+	guardian=$(pgrep -P "$holder")
+	pids+=("$holder" "$guardian")
+}
+
+is_gone() {
+	! is_alive "$1"
+}
+
+# All is over: nothing left of cflock, nor in Redis.
+all_gone() {
+	wait_until is_gone "$holder"
+	wait_until is_gone "$guardian"
+	wait_until eval "! pgrep -f $marker"
+	nothing_left "$name"
+}
+
+# ends_with CODE: the script.
+ends_with() {
+	local code=0
+
+	wait "$script" || code=$?
+	[ "$code" = "$1" ] || fail "exit code $code, not $1: $(cat "$err")"
+}
+
+# When the lease ends, in ms of the server's clock, which is ours.
+lease_end_ms() {
+	echo $(($(now_ms) + $(rcli pttl "$key")))
+}
+
+last_stamp_ms() {
+	echo $(($(tail -n 1 "$work/stamps") / 1000))
+}
+
+has_line_of() {
+	[ "$(rcli zcard "$key:line")" = "$1" ]
+}
+
+@test "sh, dash, bash, zsh: the lock is held to the end of the script" {
+	write_script -n <<-'END'
+		[ "$CFLOCK_NAME" = "$name" ] && [ -n "$CFLOCK_ID" ] && [ "$CFLOCK_TTL_MS" = 10000 ] || exit 9
+		[ "$(redis-cli -s "$REDIS_SOCKET" get "cflock:{$name}")" = "$CFLOCK_ID/$CFLOCK_TOKEN" ] || exit 8
+		"$CTL" check || exit 7
+		"$CFLOCK" -n "other-$name" "$CTL" check || exit 6
+		"$CFLOCK" -n "$name" true
+		[ $? = 64 ] || exit 5
+		exit 3
+	END
+	for shell in sh dash bash zsh; do
+		expect 3 "$shell" "$work/script"
+		[[ $stderr == *"held already"* ]]
+		wait_until nothing_left "$name"
+	done
+}
+
+@test "what others see is the script" {
+	write_script --message "'a script'" <<-'END'
+		touch "$work/ready"
+		exec sleep 60
+	END
+	start sh
+	expect 0 "$CTL" status "$name"
+	[[ $output == *", pid $script, "*": sh $work/script $marker (a script)"* ]]
+	kill -TERM "$script"
+	ends_with 143
+	all_gone
+}
+
+@test "renewed while it runs, free as soon as it has ended" {
+	write_script -t 500ms <<-'END'
+		touch "$work/ready"
+		sleep 2
+	END
+	start sh
+	while is_alive "$script"; do
+		is_locked "$name" || ! is_alive "$script" || fail "the lock is free, and the script runs"
+		sleep 0.05
+	done
+	ends_with 0
+	all_gone
+	[ ! -s "$err" ] || fail "$(cat "$err")"
+}
+
+@test "the script is killed: the lock is free at once" {
+	write_script -t 60s <<-'END'
+		touch "$work/ready"
+		sleep 60
+	END
+	start sh
+	killed=$(now_ms)
+	kill -KILL "$script"
+	wait_until eval '! is_locked "$name"'
+	within 0 $(($(now_ms) - killed)) 10000 "ms until it is free"
+	wait_until is_gone "$holder"
+	wait_until is_gone "$guardian"
+}
+
+@test "--release ends it before the script does, and only once" {
+	write_script <<-'END'
+		"$CFLOCK" --release "other-$name" && exit 9
+		"$CFLOCK" --release "$name" || exit 8
+		[ "$(redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name}")" = 0 ] || exit 7
+		"$CFLOCK" -n "$name" true || exit 6
+		"$CFLOCK" --release "$name" && exit 5
+		touch "$work/ready"
+		exit 0
+	END
+	expect 0 sh "$work/script"
+	[ -e "$work/ready" ]
+	[ "$(grep -c "not attached to this script" <<<"$stderr")" = 2 ]
+	nothing_left "$name"
+	wait_until eval '! pgrep -fx "$CFLOCK --attach .*"'
+}
+
+@test "--release outside of a script, and with a service that is away" {
+	expect 1 "$CFLOCK" --release "$name"
+	says "not attached to this script"
+	expect 64 "$CFLOCK" --release "$name" true
+	expect 64 "$CFLOCK" --release
+	write_script -t 2s <<-'END'
+		touch "$work/ready"
+		until [ -e "$work/go" ]; do sleep 0.05; done
+		"$CFLOCK" --release "$name"
+		echo "$?" >"$work/code"
+	END
+	start sh
+	freeze_redis
+	touch "$work/go"
+	wait_until test -s "$work/code"
+	[ "$(cat "$work/code")" = 69 ]
+	grep -q "could not be told" "$err"
+	ends_with 0
+	thaw_redis
+	wait_until nothing_left "$name"
+}
+
+@test "two locks of one script" {
+	write_script <<-'END'
+		eval "$("$CFLOCK" --attach $$ "$name.2")" || exit 9
+		[ "$CFLOCK_NAME" = "$name.2" ] || exit 8
+		"$CFLOCK" -n "$name" true
+		[ $? = 64 ] || exit 7
+		"$CFLOCK" --release "$name" || exit 6
+		"$CFLOCK" -n "$name" true || exit 5
+		redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name.2}" >"$work/second"
+	END
+	expect 0 bash "$work/script"
+	[ "$(cat "$work/second")" = 1 ]
+	wait_until nothing_left "$name"
+	wait_until nothing_left "$name.2"
+}
+
+@test "in a pipeline, and in a subshell" {
+	write_script <<-'END'
+		cat | tr a-z A-Z
+	END
+	[ "$(echo words | sh "$work/script" | cat)" = WORDS ]
+	wait_until nothing_left "$name"
+	# $$ is the script, also in a subshell.
+	cat >"$work/script" <<-'END'
+		(eval "$("$CFLOCK" --attach $$ "$name")" || exit 9; echo "$CFLOCK_NAME")
+		redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name}"
+	END
+	expect 0 bash "$work/script"
+	[ "$output" = "$name"$'\n1' ]
+	wait_until nothing_left "$name"
+}
+
+@test "not had: the script ends, with the code; nothing is run" {
+	in_background "$CFLOCK" "$name" sleep 60
+	pids+=("$background")
+	wait_until is_locked "$name"
+	for opt in -n "-w 0.2" "-n -E 9" "-n -E 0" "--nonsense" "-t 1y" "--retry-failed --cooldown 1m" "-n -S unix:///none" "-n -S nonsense"; do
+		code=1
+		case $opt in
+		*"-E 9") code=9 ;;
+		*"-E 0") code=0 ;;
+		*none) code=69 ;;
+		*"-S nonsense") code=78 ;;
+		--* | *1y) code=64 ;;
+		esac
+		write_script "$opt" <<-'END'
+			touch "$work/ran"
+		END
+		for shell in dash bash zsh; do
+			expect "$code" "$shell" "$work/script"
+		done
+	done
+	[ ! -e "$work/ran" ]
+}
+
+@test "a process that is not there, or another's, or a command: 64" {
+	for pid in 0 -1 x 99999999999 4194999; do
+		expect 64 "$CFLOCK" --attach "$pid" "$name"
+		[ "$output" = "(exit 64)" ]
+	done
+	expect 64 "$CFLOCK" --attach $$ "$name" true
+	says "takes no command"
+	if [ "$(id -u)" = 0 ]; then
+		chmod 755 "$REDIS_DIR"
+		chmod 777 "$REDIS_DIR/redis.sock"
+		cp "$CFLOCK" "$REDIS_DIR/attacher"
+		expect 64 setpriv --reuid=65534 --regid=65534 --clear-groups "$REDIS_DIR/attacher" --attach $$ "$name"
+		says "another user's"
+	fi
+	nothing_left "$name"
+}
+
+# Of the children that it knows: a grandchild whose parent has ended, too.
+@test "lease lost: script and children are asked, then dead before its end" {
+	write_script -t 1s <<-'END'
+		trap 'echo asked >>"$work/asked"' TERM
+		"$work/stamper" "$marker" &
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	for cause in frozen deleted; do
+		rm -f "$work/stamps" "$work/asked"
+		start bash
+		wait_until test -s "$work/stamps"
+		sleep 0.3 # a renewal or two
+		if [ "$cause" = frozen ]; then
+			freeze_redis
+			end_ms=$(($(now_ms) + 1000))
+		else
+			end_ms=$(lease_end_ms)
+			rcli del "$key"
+		fi
+		ends_with 137
+		wait_until eval "! pgrep -f $marker"
+		[ "$(last_stamp_ms)" -lt "$end_ms" ] || fail "$cause: $(last_stamp_ms) is not before $end_ms"
+		[ "$(cat "$work/asked")" = asked ]
+		grep -q "the lease is lost" "$err"
+		thaw_redis
+		all_gone
+	done
+}
+
+@test "the holder is killed: the script is stopped in time" {
+	write_script -t 1s <<-'END'
+		trap '' TERM
+		"$work/stamper" "$marker" &
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	start bash
+	end_ms=$(lease_end_ms)
+	kill -KILL "$holder"
+	ends_with 137
+	wait_until eval "! pgrep -f $marker"
+	[ "$(last_stamp_ms)" -lt $((end_ms + 1)) ]
+	wait_until is_gone "$guardian"
+	wait_until nothing_left "$name"
+}
+
+@test "the holder is stopped: the script is dead before the lease ends" {
+	write_script -t 1s <<-'END'
+		trap '' TERM
+		"$work/stamper" "$marker" &
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	start bash
+	kill -STOP "$holder"
+	end_ms=$(lease_end_ms)
+	ends_with 137
+	wait_until eval "! pgrep -f $marker"
+	[ "$(last_stamp_ms)" -lt $((end_ms + 1)) ]
+	kill -CONT "$holder"
+	all_gone
+}
+
+@test "the guardian is killed: the holder stops the script" {
+	write_script -t 2s <<-'END'
+		trap '' TERM
+		"$work/stamper" "$marker" &
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	start bash
+	kill -KILL "$guardian"
+	ends_with 137
+	all_gone
+	grep -q "guardian process was killed" "$err"
+}
+
+@test "the guardian is stopped: it goes on, and so does the script" {
+	write_script -t 1s <<-'END'
+		touch "$work/ready"
+		sleep 1.5
+	END
+	start sh
+	kill -STOP "$guardian"
+	ends_with 0
+	all_gone
+}
+
+@test "a script that is stopped loses its lease; in time continued, it does not" {
+	write_script -t 1s <<-'END'
+		touch "$work/ready"
+		while [ ! -e "$work/go" ]; do sleep 0.02; done
+	END
+	start bash
+	kill -STOP "$script"
+	ends_with 143
+	all_gone
+	start bash
+	for _ in 1 2 3; do
+		kill -STOP "$script"
+		sleep 0.3
+		kill -CONT "$script"
+		sleep 0.5
+	done
+	is_locked "$name"
+	touch "$work/go"
+	ends_with 0
+	all_gone
+}
+
+@test "cflockctl break stops the script, and says who asked" {
+	write_script -t 1s <<-'END'
+		trap 'exit 5' TERM
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	start bash
+	expect 0 "$CTL" break --message "needed" "$name"
+	ends_with 5
+	grep -q "asked to end by .*(needed)" "$err"
+	all_gone
+}
+
+@test "the script ends while it waits: its place in the line is free" {
+	in_background "$CFLOCK" "$name" sleep 60
+	pids+=("$background")
+	wait_until is_locked "$name"
+	write_script <<-'END'
+		touch "$work/ran"
+	END
+	in_background sh "$work/script" "$marker" 2>>"$err"
+	script=$background
+	wait_until has_line_of 1
+	kill -KILL "$script"
+	wait_until has_line_of 0
+	[ ! -e "$work/ran" ]
+	wait_until eval '! pgrep -fx "$CFLOCK --attach .*"'
+}
+
+@test "a signal while it waits ends the script" {
+	in_background "$CFLOCK" "$name" sleep 60
+	pids+=("$background")
+	wait_until is_locked "$name"
+	write_script <<-'END'
+		touch "$work/ran"
+	END
+	in_background sh "$work/script" "$marker" 2>>"$err"
+	script=$background
+	is_waiting() { waiter=$(pgrep -fx "$CFLOCK --attach $script .*"); }
+	wait_until is_waiting
+	wait_until has_line_of 1
+	kill -TERM "$waiter"
+	ends_with 143
+	[ ! -e "$work/ran" ]
+	has_line_of 0
+}
+
+@test "nothing of the holder keeps pipes, the terminal or the folder" {
+	mkdir "$work/folder"
+	cat >"$work/script" <<-'END'
+		cd "$work/folder"
+		eval "$("$CFLOCK" --attach $$ "$name" </dev/null)" || exit
+		touch "$work/ready"
+		sleep 60
+	END
+	start bash
+	[ "$(readlink "/proc/$holder/cwd")" = / ]
+	[ "$(readlink "/proc/$holder/fd/0")" = /dev/null ]
+	[ "$(readlink "/proc/$holder/fd/1")" = /dev/null ]
+	[ "$(ps -o sid= -p "$holder" | tr -d ' ')" = "$holder" ]
+	wait_until eval '[ "$(ls "/proc/$guardian/fd" | wc -l)" = 4 ]'
+	kill -TERM "$script"
+	ends_with 143
+	all_gone
+}
