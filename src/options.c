@@ -249,11 +249,11 @@ static int read_command_line(struct optvalues *values, int argc, char **argv)
 			 row->name ? row->name : "");
 		values->source = source;
 		rc = row->set(values, optarg);
-		if (key == 'S') {
+		if (key == 'S' && !rc)
 			credentials_export_server(optarg);
+		if (key == 'S')
 			credentials_hide(optarg);
-		}
-		if (key == OPT_PASSWORD_FILE)
+		if (key == OPT_PASSWORD_FILE && !rc)
 			setenv("CFLOCK_PASSWORD_FILE", optarg, 1);
 		if (rc < 0)
 			return rc;
