@@ -1,5 +1,6 @@
 /*
- * cflockctl: looks at locks.  A table of verbs, each in a file of ctl/.
+ * cflockctl: looks at locks, and fences what they guard.  A table of verbs,
+ * each in a file of ctl/.
  */
 #include "config.h"
 
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/prctl.h>
 
 #include "ctl/ctl.h"
@@ -21,10 +23,17 @@ enum operand {
 	NOTHING,
 	NAME, /* of a lock */
 	GLOB, /* may be left out */
+	FILE_AND_COMMAND,
 };
 
-/* Options that not every verb takes. */
-#define TAKES_JSON 1U
+/* Options that not every verb takes: bit n is for long_options[n]. */
+#define TAKES_SERVER 1U
+#define TAKES_PASSWORD_FILE 2U
+#define TAKES_JSON 4U
+#define TAKES_TOKEN 8U
+
+/* Nothing is read or asked for a verb that does not take these. */
+#define TAKES_SERVICE (TAKES_SERVER | TAKES_PASSWORD_FILE)
 
 static const struct verb {
 	const char *name;
@@ -33,10 +42,13 @@ static const struct verb {
 	ctl_verb_fn *run;
 	const char *synopsis, *help;
 } verbs[] = {
-	{ "status", NAME, TAKES_JSON, ctl_status, "status [--json] NAME",
-	  "a lock: who holds it, and who waits" },
-	{ "list", GLOB, TAKES_JSON, ctl_list, "list [--json] [GLOB]",
-	  "all locks in use, a line each" },
+	{ "status", NAME, TAKES_SERVICE | TAKES_JSON, ctl_status,
+	  "status [--json] NAME", "a lock: who holds it, and who waits" },
+	{ "list", GLOB, TAKES_SERVICE | TAKES_JSON, ctl_list,
+	  "list [--json] [GLOB]", "all locks in use, a line each" },
+	{ "fence", FILE_AND_COMMAND, TAKES_TOKEN, ctl_fence,
+	  "fence FILE [--token N] -- COMMAND [ARG]...",
+	  "runs COMMAND, unless FILE has seen a higher token" },
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
@@ -45,6 +57,7 @@ static const struct option long_options[] = {
 	{ "server", required_argument, NULL, 'S' },
 	{ "password-file", required_argument, NULL, 'P' },
 	{ "json", no_argument, NULL, 'j' },
+	{ "token", required_argument, NULL, 'T' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ 0 },
@@ -53,6 +66,7 @@ static const struct option long_options[] = {
 struct arguments {
 	const struct verb *verb;
 	struct ctl ctl;
+	int before_dashes;  /* so many of ctl.operands stand before "--" */
 	unsigned int given; /* TAKES_... */
 	char *server, *password_file;
 	bool help, version;
@@ -77,16 +91,18 @@ static int print_help(void)
 
 	puts("Usage:");
 	for (i = 0; i < VERBS; i++)
-		printf(" cflockctl [OPTION]... %-24s  %s\n", verbs[i].synopsis,
-		       verbs[i].help);
-	puts("\nLook at the locks that cflock takes.\n\n"
+		printf(" cflockctl [OPTION]... %s\n%12s%s\n", verbs[i].synopsis,
+		       "", verbs[i].help);
+	puts("\nLook at the locks that cflock takes; fence what they guard.\n\n"
 	     "Options:\n"
 	     " -S, --server URL          the lock service (redis://127.0.0.1:6379)\n"
 	     "     --password-file FILE  its first line is the password\n"
 	     "     --json                for programs: see cflockctl(1)\n"
+	     "     --token N             the fencing token ($CFLOCK_TOKEN)\n"
 	     " -h, --help                show this text\n"
 	     " -V, --version             show the version\n\n"
-	     "The environment and cflock.conf are those of cflock.");
+	     "The environment and cflock.conf are those of cflock; fence reads "
+	     "$CFLOCK_TOKEN\nalone, and exits with 80 when it refuses.");
 	return ctl_flush();
 }
 
@@ -106,13 +122,19 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 	switch (key) {
 	case 'S':
 		arguments->server = optarg;
+		arguments->given |= TAKES_SERVER;
 		return 0;
 	case 'P':
 		arguments->password_file = optarg;
+		arguments->given |= TAKES_PASSWORD_FILE;
 		return 0;
 	case 'j':
 		arguments->ctl.json = true;
 		arguments->given |= TAKES_JSON;
+		return 0;
+	case 'T':
+		arguments->ctl.token = optarg;
+		arguments->given |= TAKES_TOKEN;
 		return 0;
 	case 'h':
 		arguments->help = true;
@@ -130,7 +152,7 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 	}
 }
 
-/* Options may stand anywhere.  Returns 0 or an exit code. */
+/* Options may stand anywhere before "--".  Returns 0 or an exit code. */
 static int read_arguments(struct arguments *arguments, int argc, char **argv)
 {
 	struct ctl *ctl = &arguments->ctl;
@@ -150,30 +172,22 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
 		if (code)
 			return code;
 	}
+	arguments->before_dashes = ctl->count;
 	while (optind < argc)
 		ctl->operands[ctl->count++] = argv[optind++];
 	return 0;
 }
 
-static int check_arguments(struct arguments *arguments)
+/* Returns 0 or an exit code. */
+static int check_operands(const struct verb *verb, const struct ctl *ctl)
 {
-	struct ctl *ctl = &arguments->ctl;
-	const struct verb *verb;
-	int most;
+	int most = verb->operand == NOTHING ? 0 : 1;
 
-	if (!ctl->operands[0])
-		return bad_usage("what to do is missing, such as status or "
-				 "list");
-	verb = find_verb(ctl->operands[0]);
-	if (!verb)
-		return bad_usage("%.40s: there is no such verb",
-				 ctl->operands[0]);
-	arguments->verb = verb;
-	ctl->operands++;
-	ctl->count--;
-	if (arguments->given & ~verb->takes)
-		return bad_usage("%s does not take --json", verb->name);
-	most = verb->operand == NOTHING ? 0 : 1;
+	if (verb->operand == FILE_AND_COMMAND && !ctl->command)
+		return bad_usage("%s: -- and the COMMAND behind it are missing",
+				 verb->name);
+	if (verb->operand == FILE_AND_COMMAND && ctl->count < 1)
+		return bad_usage("%s: the FILE is missing", verb->name);
 	if (ctl->count > most)
 		return bad_usage("%s: there are too many arguments",
 				 verb->name);
@@ -185,6 +199,35 @@ static int check_arguments(struct arguments *arguments)
 				 "letters, digits and . _ - : / @ + %%",
 				 NAME_MAX_BYTES);
 	return 0;
+}
+
+/* Returns 0 or an exit code. */
+static int check_arguments(struct arguments *arguments)
+{
+	struct ctl *ctl = &arguments->ctl;
+	const struct verb *verb;
+	unsigned int refused;
+
+	if (!ctl->operands[0])
+		return bad_usage("what to do is missing, such as status, list "
+				 "or fence");
+	verb = find_verb(ctl->operands[0]);
+	if (!verb)
+		return bad_usage("%.40s: there is no such verb",
+				 ctl->operands[0]);
+	arguments->verb = verb;
+	refused = arguments->given & ~verb->takes;
+	if (refused)
+		return bad_usage("%s does not take --%s", verb->name,
+				 long_options[ffs((int)refused) - 1].name);
+	if (verb->operand == FILE_AND_COMMAND &&
+	    ctl->count > arguments->before_dashes) {
+		ctl->command = &ctl->operands[arguments->before_dashes];
+		ctl->count = arguments->before_dashes;
+	}
+	ctl->operands++;
+	ctl->count--;
+	return check_operands(verb, ctl);
 }
 
 int ctl_fail_store(const struct ctl *ctl, int err)
@@ -212,12 +255,29 @@ int ctl_flush(void)
 	return EXIT_OS_ERROR;
 }
 
+/* Opens the store that the verb asks.  Returns 0 or an exit code. */
+static int open_service(struct arguments *arguments)
+{
+	char error[OPTIONS_ERROR_MAX];
+	struct url url;
+	int err;
+
+	err = options_read_service(arguments->server, arguments->password_file,
+				   &url, error);
+	if (err) {
+		log_line(LOG_FATAL, "%s", error);
+		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
+	}
+	if (url.has_password)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	arguments->ctl.store = store_open(&url, -1);
+	return arguments->ctl.store ? 0 : ctl_fail_memory();
+}
+
 int main(int argc, char **argv)
 {
 	static struct arguments arguments;
-	char error[OPTIONS_ERROR_MAX];
-	struct url url;
-	int code, err;
+	int code;
 
 	log_set_program("cflockctl");
 	code = read_arguments(&arguments, argc, argv);
@@ -230,19 +290,9 @@ int main(int argc, char **argv)
 		return ctl_flush();
 	}
 	code = check_arguments(&arguments);
+	if (!code && (arguments.verb->takes & TAKES_SERVICE))
+		code = open_service(&arguments);
 	if (code)
 		return code;
-
-	err = options_read_service(arguments.server, arguments.password_file,
-				   &url, error);
-	if (err) {
-		log_line(LOG_FATAL, "%s", error);
-		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
-	}
-	if (url.has_password)
-		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	arguments.ctl.store = store_open(&url, -1);
-	if (!arguments.ctl.store)
-		return ctl_fail_memory();
 	return arguments.verb->run(&arguments.ctl);
 }
