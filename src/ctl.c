@@ -1,5 +1,6 @@
 /*
- * cflockctl: looks at locks.  A table of verbs, each in a file of ctl/.
+ * cflockctl: looks at locks, breaks them, and fences what they guard.  A table
+ * of verbs, each in a file of ctl/.
  */
 #include "config.h"
 
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/prctl.h>
 
 #include "ctl/ctl.h"
@@ -21,16 +23,21 @@ enum operand {
 	NOTHING,
 	NAME, /* of a lock */
 	GLOB, /* may be left out */
+	FILE_AND_COMMAND,
 };
 
-/* Options that not every verb takes. */
-enum {
-	TAKES_JSON = 1,
-	TAKES_FORCE = 2,
-	TAKES_MIN_LEFT = 4,
-	TAKES_WAIT = 8,
-	TAKES_MESSAGE = 16,
-};
+/* Options that not every verb takes: bit n is for long_options[n]. */
+#define TAKES_SERVER 1U
+#define TAKES_PASSWORD_FILE 2U
+#define TAKES_JSON 4U
+#define TAKES_TOKEN 8U
+#define TAKES_FORCE 16U
+#define TAKES_MIN_LEFT 32U
+#define TAKES_WAIT 64U
+#define TAKES_MESSAGE 128U
+
+/* Nothing is read or asked for a verb that does not take these. */
+#define TAKES_SERVICE (TAKES_SERVER | TAKES_PASSWORD_FILE)
 
 static const struct verb {
 	const char *name;
@@ -39,32 +46,28 @@ static const struct verb {
 	ctl_verb_fn *run;
 	const char *synopsis, *help;
 } verbs[] = {
-	{ "status", NAME, TAKES_JSON, ctl_status, "status [--json] NAME",
-	  "a lock: who holds it, and who waits" },
-	{ "list", GLOB, TAKES_JSON, ctl_list, "list [--json] [GLOB]",
-	  "all locks in use, a line each" },
-	{ "check", NOTHING, TAKES_MIN_LEFT, ctl_check,
+	{ "status", NAME, TAKES_SERVICE | TAKES_JSON, ctl_status,
+	  "status [--json] NAME", "a lock: who holds it, and who waits" },
+	{ "list", GLOB, TAKES_SERVICE | TAKES_JSON, ctl_list,
+	  "list [--json] [GLOB]", "all locks in use, a line each" },
+	{ "break", NAME,
+	  TAKES_SERVICE | TAKES_FORCE | TAKES_WAIT | TAKES_MESSAGE, ctl_break,
+	  "break [--force] NAME", "asks the holder to end, and waits for it" },
+	{ "check", NOTHING, TAKES_SERVICE | TAKES_MIN_LEFT, ctl_check,
 	  "check [--min-left DURATION]",
 	  "in a command: is the lease still its own?" },
-	{ "break", NAME, TAKES_FORCE | TAKES_WAIT | TAKES_MESSAGE, ctl_break,
-	  "break [--force] NAME", "ask the holder to end, and wait for it" },
+	{ "fence", FILE_AND_COMMAND, TAKES_TOKEN, ctl_fence,
+	  "fence FILE [--token N] -- COMMAND [ARG]...",
+	  "runs COMMAND, unless FILE has seen a higher token" },
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
-
-static const struct {
-	unsigned int bit;
-	const char *option;
-} takes[] = {
-	{ TAKES_JSON, "json" },         { TAKES_FORCE, "force" },
-	{ TAKES_MIN_LEFT, "min-left" }, { TAKES_WAIT, "wait" },
-	{ TAKES_MESSAGE, "message" },
-};
 
 static const struct option long_options[] = {
 	{ "server", required_argument, NULL, 'S' },
 	{ "password-file", required_argument, NULL, 'P' },
 	{ "json", no_argument, NULL, 'j' },
+	{ "token", required_argument, NULL, 'T' },
 	{ "force", no_argument, NULL, 'f' },
 	{ "min-left", required_argument, NULL, 'l' },
 	{ "wait", required_argument, NULL, 'w' },
@@ -76,6 +79,7 @@ static const struct option long_options[] = {
 
 struct arguments {
 	struct ctl ctl;
+	int before_dashes;  /* so many operands stand before "--" */
 	unsigned int given; /* TAKES_... */
 	char *server, *password_file;
 	bool help, version;
@@ -100,21 +104,24 @@ static int print_help(void)
 
 	puts("Usage:");
 	for (i = 0; i < VERBS; i++)
-		printf(" cflockctl [OPTION]... %-27s  %s\n", verbs[i].synopsis,
-		       verbs[i].help);
-	puts("\nLook at the locks that cflock takes.\n\n"
+		printf(" cflockctl [OPTION]... %s\n%12s%s\n", verbs[i].synopsis,
+		       "", verbs[i].help);
+	puts("\nLook at the locks that cflock takes, break them, and fence what they\n"
+	     "guard.\n\n"
 	     "Options:\n"
 	     " -S, --server URL          the lock service (redis://127.0.0.1:6379)\n"
 	     "     --password-file FILE  its first line is the password\n"
 	     "     --json                for programs: see cflockctl(1)\n"
-	     "     --min-left DURATION   check: so much of the lease must be left\n"
-	     " -w, --wait DURATION       break: for the holder to end (30s)\n"
-	     "     --message TEXT        break: why, for the holder\n"
 	     "     --force               break: fence the holder off, and wait until\n"
 	     "                           its lease is over\n"
+	     " -w, --wait DURATION       break: for the holder to end (30s)\n"
+	     "     --message TEXT        break: why, for the holder\n"
+	     "     --min-left DURATION   check: so much of the lease must be left\n"
+	     "     --token N             fence: the token ($CFLOCK_TOKEN)\n"
 	     " -h, --help                show this text\n"
 	     " -V, --version             show the version\n\n"
-	     "The environment and cflock.conf are those of cflock.");
+	     "The environment and cflock.conf are those of cflock; fence reads "
+	     "$CFLOCK_TOKEN\nalone, and exits with 80 when it refuses.");
 	return ctl_flush();
 }
 
@@ -144,13 +151,19 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 	switch (key) {
 	case 'S':
 		arguments->server = optarg;
+		arguments->given |= TAKES_SERVER;
 		return 0;
 	case 'P':
 		arguments->password_file = optarg;
+		arguments->given |= TAKES_PASSWORD_FILE;
 		return 0;
 	case 'j':
 		arguments->ctl.json = true;
 		arguments->given |= TAKES_JSON;
+		return 0;
+	case 'T':
+		arguments->ctl.token = optarg;
+		arguments->given |= TAKES_TOKEN;
 		return 0;
 	case 'f':
 		arguments->ctl.force = true;
@@ -183,7 +196,7 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 	}
 }
 
-/* Options may stand anywhere.  Returns 0 or an exit code. */
+/* Options may stand anywhere before "--".  Returns 0 or an exit code. */
 static int read_arguments(struct arguments *arguments, int argc, char **argv)
 {
 	struct ctl *ctl = &arguments->ctl;
@@ -203,8 +216,42 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
 		if (code)
 			return code;
 	}
+	arguments->before_dashes = ctl->count - 1; /* less the verb */
 	while (optind < argc)
 		ctl->operands[ctl->count++] = argv[optind++];
+	return 0;
+}
+
+/* Returns 0 or an exit code. */
+static int check_arguments(struct arguments *arguments, const struct verb *verb)
+{
+	int most = verb->operand == NOTHING ? 0 : 1;
+	unsigned int refused = arguments->given & ~verb->takes;
+	struct ctl *ctl = &arguments->ctl;
+
+	if (refused)
+		return bad_usage("%s: it does not take --%s", verb->name,
+				 long_options[ffs((int)refused) - 1].name);
+	if (verb->operand == FILE_AND_COMMAND &&
+	    ctl->count > arguments->before_dashes) {
+		ctl->command = &ctl->operands[arguments->before_dashes];
+		ctl->count = arguments->before_dashes;
+	}
+	if (verb->operand == FILE_AND_COMMAND && !ctl->command)
+		return bad_usage("%s: -- and the COMMAND behind it are missing",
+				 verb->name);
+	if (verb->operand == FILE_AND_COMMAND && ctl->count < 1)
+		return bad_usage("%s: the FILE is missing", verb->name);
+	if (ctl->count > most)
+		return bad_usage("%s: there are too many arguments",
+				 verb->name);
+	if (verb->operand == NAME && !ctl->count)
+		return bad_usage("%s: the NAME of the lock is missing",
+				 verb->name);
+	if (verb->operand == NAME && !name_is_valid(ctl->operands[0]))
+		return bad_usage("the NAME of the lock must be 1 to %d "
+				 "letters, digits and . _ - : / @ + %%",
+				 NAME_MAX_BYTES);
 	return 0;
 }
 
@@ -223,30 +270,6 @@ static const struct verb *take_verb(struct ctl *ctl)
 	ctl->operands++;
 	ctl->count--;
 	return verb;
-}
-
-/* Returns 0 or an exit code. */
-static int check_operands(const struct ctl *ctl, const struct verb *verb,
-			  unsigned int given)
-{
-	int most = verb->operand == NOTHING ? 0 : 1;
-	size_t i;
-
-	for (i = 0; i < sizeof(takes) / sizeof(*takes); i++)
-		if (given & ~verb->takes & takes[i].bit)
-			return bad_usage("%s: it does not take --%s",
-					 verb->name, takes[i].option);
-	if (ctl->count > most)
-		return bad_usage("%s: there are too many arguments",
-				 verb->name);
-	if (verb->operand == NAME && !ctl->count)
-		return bad_usage("%s: the NAME of the lock is missing",
-				 verb->name);
-	if (verb->operand == NAME && !name_is_valid(ctl->operands[0]))
-		return bad_usage("the NAME of the lock must be 1 to %d "
-				 "letters, digits and . _ - : / @ + %%",
-				 NAME_MAX_BYTES);
-	return 0;
 }
 
 int ctl_fail_store(const struct ctl *ctl, int err)
@@ -274,15 +297,32 @@ int ctl_flush(void)
 	return EXIT_OS_ERROR;
 }
 
+/* Opens the store that the verb asks.  Returns 0 or an exit code. */
+static int open_service(struct arguments *arguments)
+{
+	char error[OPTIONS_ERROR_MAX];
+	struct url url;
+	int err;
+
+	err = options_read_service(arguments->server, arguments->password_file,
+				   &url, error);
+	if (err) {
+		log_line(LOG_FATAL, "%s", error);
+		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
+	}
+	if (url.has_password)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	arguments->ctl.store = store_open(&url, -1);
+	return arguments->ctl.store ? 0 : ctl_fail_memory();
+}
+
 int main(int argc, char **argv)
 {
 	static struct arguments arguments = {
 		.ctl = { .wait_ns = CTL_WAIT_NS },
 	};
-	char error[OPTIONS_ERROR_MAX];
 	const struct verb *verb;
-	struct url url;
-	int code, err;
+	int code;
 
 	log_set_program("cflockctl");
 	code = read_arguments(&arguments, argc, argv);
@@ -297,20 +337,10 @@ int main(int argc, char **argv)
 	verb = take_verb(&arguments.ctl);
 	if (!verb)
 		return EXIT_BAD_USAGE;
-	code = check_operands(&arguments.ctl, verb, arguments.given);
+	code = check_arguments(&arguments, verb);
+	if (!code && (verb->takes & TAKES_SERVICE))
+		code = open_service(&arguments);
 	if (code)
 		return code;
-
-	err = options_read_service(arguments.server, arguments.password_file,
-				   &url, error);
-	if (err) {
-		log_line(LOG_FATAL, "%s", error);
-		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
-	}
-	if (url.has_password)
-		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	arguments.ctl.store = store_open(&url, -1);
-	if (!arguments.ctl.store)
-		return ctl_fail_memory();
 	return verb->run(&arguments.ctl);
 }

@@ -24,22 +24,28 @@ struct ctl {
 	/* As given; operands are as many as the verb wants. */
 	char **operands;
 	int count;
+	char **command; /* behind "--", NULL-terminated; NULL: not taken */
 	bool json;
 	bool force;
 	const char *message;
 	int64_t min_left_ns;
 	int64_t wait_ns; /* break; CTL_WAIT_NS when not given */
+	const char *token; /* of --token; NULL: not given */
 
 	struct store *store; /* NULL for verbs that need no service */
 };
 
-/* A verb.  Returns the exit code, having said on stderr why it is not 0. */
+/*
+ * A verb.  Returns the exit code, having said on stderr why it is not 0; what
+ * runs a command returns only if it could not.
+ */
 typedef int ctl_verb_fn(struct ctl *ctl);
 
 ctl_verb_fn ctl_break;
 ctl_verb_fn ctl_check;
 ctl_verb_fn ctl_list;
 ctl_verb_fn ctl_status;
+ctl_verb_fn ctl_fence;
 
 /* Says that `err` kept a request from being answered; returns the exit code. */
 int ctl_fail_store(const struct ctl *ctl, int err);
