@@ -31,8 +31,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "event.h"
 #include "exitcodes.h"
-#include "log.h"
 #include "store.h"
 #include "tree.h"
 
@@ -173,7 +173,8 @@ static void run_command(const struct guardian_job *job, pid_t parent,
 static void run_command(const struct guardian_job *job, pid_t parent,
 			const sigset_t *missed)
 {
-	int err, number;
+	struct event event;
+	int err, number, code;
 
 	if (job->own_group)
 		setpgid(0, 0);
@@ -188,9 +189,13 @@ static void run_command(const struct guardian_job *job, pid_t parent,
 
 	execvp(job->command[0], job->command);
 	err = errno;
-	log_line(LOG_FATAL, "cannot run %s: %s", job->command[0],
-		 strerror(err));
-	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+	code = err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+	event_begin(&event, LOG_FATAL, "cannot_run");
+	event_string(&event, "command", job->command[0]);
+	event_string(&event, "cause", strerror(err));
+	event_number(&event, "exit_code", code);
+	event_send(&event, "cannot run %s: %s", job->command[0], strerror(err));
+	_exit(code);
 }
 
 /* === in the guardian ==================================================== */
@@ -510,6 +515,7 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	if (!receive_start(socket, &start))
 		_exit(EXIT_SUCCESS);
 	g.lease = start.lease;
+	event_set_token(start.token);
 	if (!err && setenv("CFLOCK_TOKEN", start.token, 1) < 0)
 		err = errno;
 

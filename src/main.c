@@ -26,23 +26,19 @@
 #include <unistd.h>
 
 #include "acquire.h"
+#include "event.h"
 #include "exitcodes.h"
 #include "guardian.h"
 #include "holder.h"
 #include "lease.h"
-#include "log.h"
 #include "options.h"
+#include "release.h"
 #include "renewer.h"
 #include "signals.h"
 #include "store.h"
 #include "supervise.h"
+#include "tell.h"
 #include "tree.h"
-#include "waitshow.h"
-
-/* A release that is not answered is not waited for longer than this. */
-#define RELEASE_NS (2 * NS_PER_S)
-#define RELEASE_LEAST_NS (100 * NS_PER_MS)
-#define RELEASE_RETRY_MS 50
 
 /* Ids of the leases that are held around a command; for nested cflocks. */
 #define ANCESTORS_VARIABLE "CFLOCK_ANCESTORS"
@@ -60,6 +56,7 @@ struct run {
 	struct guardian_job job;
 	struct guardian guardian;
 	bool on_terminal;
+	struct instant begun, granted;
 };
 
 /*
@@ -172,80 +169,43 @@ static int export_claim(const struct run *run)
 
 static int fail_os(const char *doing, int err)
 {
-	log_line(LOG_FATAL, "cannot %s: %s", doing, strerror(-err));
-	return EXIT_OS_ERROR;
+	char text[256];
+
+	snprintf(text, sizeof(text), "cannot %s: %s", doing, strerror(-err));
+	return tell_not_started("system", EXIT_OS_ERROR, text);
 }
 
-static int code_of_failed_acquire(struct run *run, int err,
+static void die_of_signal(int number) __attribute__((noreturn));
+
+/* Before the command was started. */
+static void die_of_signal(int number)
+{
+	tell_signal(number, EXIT_SIGNAL_BASE + number);
+	signals_die_of(number);
+}
+
+static int code_of_failed_acquire(const struct run *run, int err,
 				  const struct acquire_answer *answer)
 {
-	char text[REFUSAL_TEXT_MAX];
+	const char *cause = store_error(run->store);
 
-	refusal_format(&answer->refusal, text, sizeof(text));
 	switch (err) {
 	case -EBUSY:
-		log_line(LOG_WARNING, "%s", text);
-		return run->options.conflict_exit_code;
+		return tell_refusal(run->begun, run->options.conflict_exit_code,
+				    LOG_WARNING, &answer->refusal);
 	case -EDEADLK:
-		log_line(
-			LOG_FATAL,
-			"this lock is held already by a cflock that is waiting for "
-			"this very command to end (%s): asking again would never return",
-			text);
-		return EXIT_BAD_USAGE;
 	case -EINVAL:
-		log_line(LOG_FATAL,
-			 "%s: all users of a lock must agree on that", text);
-		return EXIT_BAD_USAGE;
+		return tell_refusal(run->begun, EXIT_BAD_USAGE, LOG_FATAL,
+				    &answer->refusal);
 	case -EINTR:
-		signals_die_of(answer->signal);
+		die_of_signal(answer->signal);
 	case -EACCES:
-		log_line(LOG_FATAL, "%s", store_error(run->store));
-		return EXIT_DENIED;
+		return tell_trouble(run->begun, EXIT_DENIED, "denied", cause,
+				    "");
 	default:
-		log_line(LOG_FATAL, "%s; the command was not started",
-			 store_error(run->store));
-		return EXIT_UNREACHABLE;
+		return tell_trouble(run->begun, EXIT_UNREACHABLE, "unreachable",
+				    cause, "; the command was not started");
 	}
-}
-
-/*
- * Only called when the tree of the command was seen dead, or never existed.
- * `store` is the one that is free to use, NULL when there is none.  `lift`: the
- * cooldown ends, too.  A failure is told at `level`.
- */
-static void release(const struct run *run, struct store *store,
-		    const struct lease *lease, bool lift, enum log_level level)
-{
-	int64_t limit_ns = lease_left_ns(lease, clock_now()), deadline_ns;
-	char left[DURATION_TEXT_MAX];
-	int result;
-
-	/*
-	 * What has run out needs no release; but a renewal that is still on its
-	 * way may bring it back to life, so one is always sent behind it.
-	 */
-	if (limit_ns > RELEASE_NS)
-		limit_ns = RELEASE_NS;
-	if (limit_ns < RELEASE_LEAST_NS)
-		limit_ns = RELEASE_LEAST_NS;
-	deadline_ns = clock_boot_ns() + limit_ns;
-	if (!store)
-		store = store_clone(run->store, -1);
-	if (!store)
-		return;
-	do {
-		result = store_release(store, &run->claim, lift, deadline_ns);
-		if (result == STORE_DONE)
-			return;
-		if (store_error_is_final(result))
-			break;
-		poll(NULL, 0, RELEASE_RETRY_MS);
-	} while (clock_boot_ns() < deadline_ns);
-
-	duration_format(lease_left_ns(lease, clock_now()), left, sizeof(left));
-	log_line(level, "cannot release the lock, it ends by itself in %s: %s",
-		 left, store_error(store));
 }
 
 static bool has_succeeded(const struct outcome *outcome)
@@ -254,35 +214,82 @@ static bool has_succeeded(const struct outcome *outcome)
 	       WEXITSTATUS(outcome->status) == 0;
 }
 
+/* A shell that runs us in a loop has to see that Ctrl-C ended it. */
+static bool was_interrupted(const struct outcome *outcome)
+{
+	return outcome->kind == OUTCOME_ENDED && WIFSIGNALED(outcome->status) &&
+	       outcome->interrupted && WTERMSIG(outcome->status) == SIGINT;
+}
+
 static int code_of_outcome(const struct outcome *outcome)
 {
 	switch (outcome->kind) {
 	case OUTCOME_ENDED:
 		if (WIFEXITED(outcome->status))
 			return WEXITSTATUS(outcome->status);
-		/* A shell that runs us in a loop has to see that Ctrl-C ended it. */
-		if (outcome->interrupted && WTERMSIG(outcome->status) == SIGINT)
-			signals_die_of(SIGINT);
 		return EXIT_SIGNAL_BASE + WTERMSIG(outcome->status);
 	case OUTCOME_LOST:
 		return EXIT_LEASE_LOST; /* said when the stopping began */
 	case OUTCOME_UNGUARDED:
-		log_line(
-			LOG_FATAL,
-			"the guardian process was killed; the command was stopped");
-		return EXIT_LEASE_LOST;
+		return tell_unguarded(EXIT_LEASE_LOST);
 	case OUTCOME_NOT_STARTED:
 		if (outcome->status)
 			return fail_os("start the command", -outcome->status);
-		log_line(
-			LOG_FATAL,
+		return tell_not_started(
+			"too_late", EXIT_LEASE_LOST,
 			"the lease was over before the command could be started");
-		return EXIT_LEASE_LOST;
 	}
 	return EXIT_BUG;
 }
 
 /* === the run ============================================================ */
+
+/* Before the command was started. */
+static int call_off(struct run *run, const struct lease *lease, int signal,
+		    int err)
+{
+	const struct release_request request = {
+		.claim = &run->claim,
+		.lease = lease,
+		.lift = true,
+	};
+
+	guardian_dismiss(&run->guardian);
+	release(run->store, &request);
+	if (signal)
+		die_of_signal(signal);
+	return fail_os("start the guardian process", err);
+}
+
+/* The command has ended; returns the exit code. */
+static int finish(struct run *run, struct renewer *renewer,
+		  const struct outcome *outcome)
+{
+	struct summary summary = {
+		.policy = &run->policy,
+		.ran_ns = clock_elapsed_ns(run->granted, clock_now()),
+		.waited_ns = clock_elapsed_ns(run->begun, run->granted),
+	};
+	struct lease lease;
+	const struct release_request request = {
+		.claim = &run->claim,
+		.lease = &lease,
+		.lift = outcome->kind == OUTCOME_NOT_STARTED ||
+			(run->options.retry_failed && !has_succeeded(outcome)),
+		.was_lost = outcome->kind == OUTCOME_LOST,
+	};
+	struct store *store = renewer_stop(renewer, &lease, &summary.renewals);
+
+	if (!store) /* a renewal is on its way in it */
+		store = store_clone(run->store, -1);
+	if (store)
+		release(store, &request);
+	summary.exit_code = code_of_outcome(outcome);
+	tell_summary(&summary);
+	if (was_interrupted(outcome))
+		signals_die_of(SIGINT);
+	return summary.exit_code;
+}
 
 /* With the lease granted.  Returns the exit code. */
 static int run_command(struct run *run)
@@ -292,6 +299,7 @@ static int run_command(struct run *run)
 		.signals = &run->signals,
 		.tree = &run->tree,
 		.on_terminal = run->on_terminal,
+		.stop_signal = run->options.stop_signal,
 	};
 	struct outcome outcome;
 	struct lease lease;
@@ -310,22 +318,11 @@ static int run_command(struct run *run)
 		signal = signals_take_deadly(&run->signals);
 	if (!err && !signal)
 		err = guardian_start(&run->guardian, &lease, run->grant.token);
-	if (err || signal) {
-		guardian_dismiss(&run->guardian);
-		release(run, run->store, &lease, true, LOG_WARNING);
-		if (signal)
-			signals_die_of(signal);
-		return fail_os("start the guardian process", err);
-	}
+	if (err || signal)
+		return call_off(run, &lease, signal, err);
 	let_go_of_pipes();
-
 	supervise(&supervision, &outcome);
-	/* Where the lease was lost, nobody expects a release to work. */
-	release(run, renewer_stop(supervision.renewer, &lease), &lease,
-		outcome.kind == OUTCOME_NOT_STARTED ||
-			(run->options.retry_failed && !has_succeeded(&outcome)),
-		outcome.kind == OUTCOME_LOST ? LOG_VERBOSE : LOG_WARNING);
-	return code_of_outcome(&outcome);
+	return finish(run, supervision.renewer, &outcome);
 }
 
 static int acquire_and_run(struct run *run)
@@ -339,9 +336,9 @@ static int acquire_and_run(struct run *run)
 		.guardian = &run->guardian,
 	};
 	struct acquire_answer answer = { .signal = 0 };
-	struct instant begun = clock_now();
 	int err;
 
+	run->begun = clock_now();
 	run->store = store_open(&run->options.server, run->signals.fd);
 	if (!run->store)
 		return fail_os("make room for a connection", -ENOMEM);
@@ -350,23 +347,25 @@ static int acquire_and_run(struct run *run)
 		return code_of_failed_acquire(run, err, &answer);
 
 	run->grant = answer.grant;
-	log_line(LOG_VERBOSE, "granted after %.1f ms, token %s, ttl %lld ms",
-		 (double)clock_elapsed_ns(begun, clock_now()) /
-			 (double)NS_PER_MS,
-		 run->grant.token, (long long)run->claim.ttl_ms);
+	run->granted = clock_now();
+	event_set_token(run->grant.token);
+	tell_granted(clock_elapsed_ns(run->begun, run->granted), &run->claim,
+		     &run->grant);
 	return run_command(run);
 }
 
 static int prepare_and_run(struct run *run)
 {
 	const struct options *options = &run->options;
+	char text[OPTIONS_ERROR_MAX];
 	const char *why;
 	int err;
 
 	if (lease_policy_init(&run->policy, options->ttl_ns,
 			      options->renew_by_percent, &why)) {
-		log_line(LOG_FATAL, "the ttl and renew-by do not fit: %s", why);
-		return EXIT_BAD_USAGE;
+		snprintf(text, sizeof(text),
+			 "the ttl and renew-by do not fit: %s", why);
+		return tell_not_started("usage", EXIT_BAD_USAGE, text);
 	}
 	err = signals_init(&run->signals);
 	if (err)
@@ -380,6 +379,7 @@ static int prepare_and_run(struct run *run)
 	err = make_claim(run);
 	if (err)
 		return fail_os("get random bytes for an id", err);
+	event_set_id(run->claim.owner.id);
 	run->on_terminal = has_terminal();
 	run->job.command = options->command;
 	run->job.signals = &run->signals;
@@ -397,6 +397,21 @@ static int print(const char *text)
 	if (fputs(text, stdout) < 0 || fflush(stdout) != 0)
 		return fail_os("write to standard output", -errno);
 	return EXIT_SUCCESS;
+}
+
+static void set_up_messages(const struct options *options)
+{
+	bool all = options->verbose || options->log_json;
+
+	log_setup(options->quiet ? LOG_FATAL
+		  : all          ? LOG_DETAIL
+				 : LOG_WARNING,
+		  options->name);
+	if (options->log_json)
+		event_use_json();
+	/* Without a socket: none, as without a daemon. */
+	if (options->syslog)
+		log_open_syslog();
 }
 
 int main(int argc, char **argv)
@@ -418,8 +433,12 @@ int main(int argc, char **argv)
 	case OPTIONS_VERSION:
 		return print("cflock " PACKAGE_VERSION "\n");
 	default:
-		log_line(LOG_FATAL, "%s", error);
-		return action == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
+		set_up_messages(&run.options);
+		return action == -EBADF
+			       ? tell_not_started("config", EXIT_BAD_CONFIG,
+						  error)
+			       : tell_not_started("usage", EXIT_BAD_USAGE,
+						  error);
 	}
 
 	run.job.title = argv[0];
@@ -431,10 +450,7 @@ int main(int argc, char **argv)
 	 */
 	if (run.options.server.has_password)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	log_setup(run.options.quiet     ? LOG_FATAL
-		  : run.options.verbose ? LOG_VERBOSE
-					: LOG_WARNING,
-		  run.options.name);
+	set_up_messages(&run.options);
 	/* Not exit(): the renewing thread may be in the middle of anything. */
 	_exit(prepare_and_run(&run));
 }

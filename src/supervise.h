@@ -18,6 +18,7 @@ struct supervision {
 	const struct signals *signals;
 	const struct tree *tree;
 	bool on_terminal; /* command and we share a process group */
+	int stop_signal;  /* the guardian's, for telling */
 };
 
 enum outcome_kind {
