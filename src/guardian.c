@@ -32,8 +32,8 @@
 #include <unistd.h>
 
 #include "attached.h"
+#include "event.h"
 #include "exitcodes.h"
-#include "log.h"
 #include "store.h"
 #include "tree.h"
 
@@ -196,7 +196,8 @@ static void run_command(const struct guardian_job *job, pid_t parent,
 static void run_command(const struct guardian_job *job, pid_t parent,
 			const sigset_t *missed)
 {
-	int err, number;
+	struct event event;
+	int err, number, code;
 
 	if (job->own_group)
 		setpgid(0, 0);
@@ -211,9 +212,13 @@ static void run_command(const struct guardian_job *job, pid_t parent,
 
 	execvp(job->command[0], job->command);
 	err = errno;
-	log_line(LOG_FATAL, "cannot run %s: %s", job->command[0],
-		 strerror(err));
-	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
+	code = err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+	event_begin(&event, LOG_FATAL, "cannot_run");
+	event_string(&event, "command", job->command[0]);
+	event_string(&event, "cause", strerror(err));
+	event_number(&event, "exit_code", code);
+	event_send(&event, "cannot run %s: %s", job->command[0], strerror(err));
+	_exit(code);
 }
 
 /* === in the guardian ==================================================== */
@@ -641,6 +646,7 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	if (!receive_start(socket, &start))
 		_exit(EXIT_SUCCESS);
 	g.lease = start.lease;
+	event_set_token(start.token);
 	if (!err)
 		err = start_guarding(&g, start.token);
 	if (g.command <= 0) {

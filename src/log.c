@@ -2,28 +2,61 @@
 
 #include "log.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* What a pipe takes in one piece. */
-#define LINE_MAX_BYTES 4096
+#include "devlog.h"
 
 static enum log_level most_shown = LOG_WARNING;
 static const char *program_name = "cflock";
 static const char *lock_name;
+static bool use_syslog;
+static atomic_uint left_out;
+
+/*
+ * stderr again, but non-blocking, which the descriptor that we share with others
+ * must not be made: what poll() calls writable may take less than a line.  -1:
+ * there is none.
+ */
+static int unwaiting_fd = -1;
 
 void log_set_program(const char *program)
 {
 	program_name = program;
 }
 
+static void open_unwaiting(void)
+{
+	struct stat about;
+
+	/* Opened anew, a file would be written to from its start. */
+	if (isatty(STDERR_FILENO) ||
+	    (fstat(STDERR_FILENO, &about) == 0 && S_ISFIFO(about.st_mode)))
+		unwaiting_fd =
+			open("/proc/self/fd/2",
+			     O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 void log_setup(enum log_level most, const char *name)
 {
 	most_shown = most;
 	lock_name = name;
+	if (most > LOG_WARNING && unwaiting_fd < 0)
+		open_unwaiting();
+}
+
+int log_open_syslog(void)
+{
+	int err = devlog_open();
+
+	use_syslog = !err;
+	return err;
 }
 
 const char *log_name(void)
@@ -36,22 +69,73 @@ bool log_is_shown(enum log_level level)
 	return level <= most_shown;
 }
 
-void log_line(enum log_level level, const char *format, ...)
+unsigned int log_left_out(void)
+{
+	return atomic_load(&left_out);
+}
+
+static enum devlog_severity severity_of(enum log_level level)
+{
+	switch (level) {
+	case LOG_FATAL:
+		return DEVLOG_ERROR;
+	case LOG_WARNING:
+		return DEVLOG_WARNING;
+	case LOG_NOTICE:
+		return DEVLOG_NOTICE;
+	case LOG_VERBOSE:
+		return DEVLOG_INFO;
+	case LOG_DETAIL:
+		return DEVLOG_DEBUG;
+	}
+	return DEVLOG_ERROR;
+}
+
+/* A full pipe, or Ctrl-S, must not keep anybody from renewing. */
+static bool write_unwaiting(const char *line, size_t length)
 {
 	struct pollfd writable = { .fd = STDERR_FILENO, .events = POLLOUT };
-	char line[LINE_MAX_BYTES];
-	size_t used;
+	int fd = unwaiting_fd;
+	ssize_t n;
+
+	if (fd < 0) {
+		if (poll(&writable, 1, 0) == 0)
+			return false;
+		fd = STDERR_FILENO;
+	}
+	n = write(fd, line, length);
+	return n == (ssize_t)length || (n < 0 && errno != EAGAIN);
+}
+
+void log_write(enum log_level level, const char *line, size_t length,
+	       size_t start)
+{
+	if (use_syslog &&
+	    !devlog_send(severity_of(level), line + start, length - start - 1))
+		atomic_fetch_add(&left_out, 1);
+	if (level > LOG_WARNING) {
+		if (!write_unwaiting(line, length))
+			atomic_fetch_add(&left_out, 1);
+		return;
+	}
+	/* A stderr that is gone or full must not stop a guarded command. */
+	if (write(STDERR_FILENO, line, length) < 0)
+		return;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	char line[LOG_LINE_MAX];
+	size_t used, start;
 	va_list args;
 	int n;
 
 	if (!log_is_shown(level))
 		return;
-	/* A full pipe, or Ctrl-S, must not keep anybody from renewing. */
-	if (level == LOG_VERBOSE && poll(&writable, 1, 0) == 0)
-		return;
-
-	n = snprintf(line, sizeof(line), "%s: %s%s", program_name,
-		     lock_name ? lock_name : "", lock_name ? ": " : "");
+	n = snprintf(line, sizeof(line), "%s: ", program_name);
+	start = (size_t)n;
+	n += snprintf(line + n, sizeof(line) - (size_t)n, "%s%s",
+		      lock_name ? lock_name : "", lock_name ? ": " : "");
 	used = (size_t)n;
 	va_start(args, format);
 	n = vsnprintf(line + used, sizeof(line) - used, format, args);
@@ -61,10 +145,7 @@ void log_line(enum log_level level, const char *format, ...)
 	if (used > sizeof(line) - 2)
 		used = sizeof(line) - 2;
 	line[used++] = '\n';
-
-	/* A stderr that is gone or full must not stop a guarded command. */
-	if (write(STDERR_FILENO, line, used) < 0)
-		return;
+	log_write(level, line, used, start);
 }
 
 /* Bytes of the well-formed UTF-8 character at `s`, 0 when it is not one. */

@@ -81,13 +81,28 @@ static int read_files(struct optvalues *values)
 	return conffile_read(path, false, set_from_file, values, values->error);
 }
 
+/* CFLOCK_LOG=json is another way to write CFLOCK_LOG_JSON=yes. */
+static int read_log_variable(struct optvalues *values)
+{
+	const char *value = getenv("CFLOCK_LOG");
+
+	if (!value || !*value)
+		return 0;
+	values->options.log_json = !strcmp(value, "json");
+	if (values->options.log_json || !strcmp(value, "text"))
+		return 0;
+	snprintf(values->error, OPTIONS_ERROR_MAX,
+		 "CFLOCK_LOG: '%.40s' is neither json nor text", value);
+	return -EBADF;
+}
+
 /* CFLOCK_SERVER is without its password now; *credentials has all of it. */
 static int read_environment(struct optvalues *values,
 			    const struct credentials *credentials)
 {
 	char variable[64];
+	int rc = read_log_variable(values);
 	size_t i;
-	int rc = 0;
 
 	for (i = 0; i < OPTTABLE_ROWS && !rc; i++) {
 		const char *value;
@@ -379,6 +394,10 @@ int options_read(int argc, char **argv, struct options *options,
 	if (rc == OPTIONS_RUN || rc == OPTIONS_RELEASE) {
 		*options = values.options;
 	} else {
+		if (values.options.log_json)
+			options->log_json = true;
+		if (values.options.syslog)
+			options->syslog = true;
 		/* Not all of it was read: hide whatever looks like a URL. */
 		for (i = 1; i < argc; i++) {
 			if (strstr(argv[i], "://"))

@@ -38,6 +38,8 @@ struct options {
 	bool close;             /* -o */
 	bool quiet;             /* -q */
 	bool verbose;           /* -v */
+	bool log_json;          /* --log-json */
+	bool syslog;            /* --syslog */
 	char message[MESSAGE_MAX_BYTES + 1]; /* "" when not given */
 };
 
@@ -60,6 +62,8 @@ enum options_action {
  * Returns an enum options_action (>= 0), or, with one line without newline in
  * `error`, -EINVAL for bad usage (EXIT_BAD_USAGE) or -EBADF for a bad
  * configuration: file, environment or URL (EXIT_BAD_CONFIG).
+ * *options is untouched then, but that log_json and syslog are set if what was
+ * read so far asks for them, so that the error is told in that way, too.
  */
 int options_read(int argc, char **argv, struct options *options,
 		 char error[OPTIONS_ERROR_MAX]);

@@ -333,6 +333,16 @@ static int set_quiet(struct optvalues *values, const char *value)
 	return rc;
 }
 
+static int set_log_json(struct optvalues *values, const char *value)
+{
+	return set_flag(values, value, &values->options.log_json);
+}
+
+static int set_syslog(struct optvalues *values, const char *value)
+{
+	return set_flag(values, value, &values->options.syslog);
+}
+
 static int set_command(struct optvalues *values, const char *value)
 {
 	(void)value;
@@ -407,6 +417,10 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
   "shown to those who wait or look" },
 { "verbose", 'v', NULL, SETTING, set_verbose, "say what is done" },
 { "quiet", 'q', NULL, SETTING, set_quiet, "only fatal messages" },
+{ "log-json", OPT_LOG_JSON, NULL, SETTING, set_log_json,
+  "say what is done as JSON, a line an event" },
+{ "syslog", OPT_SYSLOG, NULL, SETTING, set_syslog,
+  "messages go to syslog, too" },
 { "help", 'h', NULL, ARGUMENT, set_nothing, "show this text" },
 { "version", 'V', NULL, ARGUMENT, set_nothing, "show the version" },
 

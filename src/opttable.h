@@ -28,6 +28,8 @@ enum {
 	OPT_ATTACH,
 	OPT_RELEASE,
 	OPT_NO_GRACE,
+	OPT_LOG_JSON,
+	OPT_SYSLOG,
 };
 
 /* What the sources that were read so far have set. */
@@ -65,7 +67,7 @@ struct opttable_row {
 	const char *help; /* NULL: not in --help */
 };
 
-#define OPTTABLE_ROWS 31
+#define OPTTABLE_ROWS 33
 
 extern const struct opttable_row opttable[OPTTABLE_ROWS];
 

@@ -16,13 +16,21 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "event.h"
 
 /* A thread that makes requests of a few hundred bytes needs little. */
 #define STACK_BYTES (256 * 1024)
 
 /* After a failed renewal, the next try comes after this part of the interval. */
 #define RETRY_DIVISOR 10
+
+/*
+ * A renewal counts as late when a try before it failed, or when it took so much
+ * of the interval longer than it should: of the two intervals between its being
+ * due and the loss of the lease, a quarter.  A round trip, or a busy machine,
+ * take less; where they do not, the ttl is too short for them.
+ */
+#define LATE_DIVISOR 2
 
 struct renewer {
 	const struct claim *claim;
@@ -35,8 +43,23 @@ struct renewer {
 	struct lease lease;
 	int64_t retry_at_ns; /* CLOCK_BOOTTIME; not before */
 	bool paused, stopped, busy;
+	bool is_refused;
 	char why[STORE_ERROR_MAX];
 	char asked_by[STORE_ASKED_BY_MAX]; /* to end; "" when nobody has */
+	unsigned int failures;             /* since the last success */
+	struct renewer_statistics statistics;
+};
+
+/* A try to renew, and what came of it. */
+struct attempt {
+	struct instant sent, answered;
+	int result; /* of store_renew() */
+	/* Of the lease that it was to replace, at the answer: what was left, and for
+	 * how long a renewal was due. */
+	int64_t left_ns, late_ns;
+	unsigned int failures; /* before it, or with it */
+	bool counts;
+	char asked_by[STORE_ASKED_BY_MAX];
 };
 
 static void wake(struct renewer *renewer)
@@ -65,6 +88,11 @@ static int64_t retry_after_ns(const struct renewer *renewer)
 	return renewer->lease.policy.renew_every_ns / RETRY_DIVISOR;
 }
 
+static int64_t late_after_ns(const struct renewer *renewer)
+{
+	return renewer->lease.policy.renew_every_ns / LATE_DIVISOR;
+}
+
 /* ns until a renewal is due; -1: not until woken. */
 static int64_t until_due_ns(const struct renewer *renewer)
 {
@@ -77,14 +105,107 @@ static int64_t until_due_ns(const struct renewer *renewer)
 	return due_ns > retry_ns ? due_ns : retry_ns;
 }
 
+/* The store is the caller's. */
+static void tell(const struct renewer *renewer, const struct attempt *attempt)
+{
+	bool is_late =
+		attempt->failures || attempt->late_ns > late_after_ns(renewer);
+	int64_t took_ns = clock_elapsed_ns(attempt->sent, attempt->answered);
+	char late[DURATION_TEXT_MAX], left[DURATION_TEXT_MAX];
+	const char *why = attempt->result == STORE_DONE
+				  ? "the answer came too late to count"
+				  : store_error(renewer->store);
+	struct event event;
+
+	duration_format(attempt->late_ns, late, sizeof(late));
+	duration_format(attempt->left_ns, left, sizeof(left));
+	if (!attempt->counts)
+		event_begin(&event, LOG_NOTICE, "renewal_failed");
+	else if (is_late)
+		event_begin(&event, LOG_NOTICE, "renewed_late");
+	else
+		event_begin(&event, LOG_DETAIL, "renewed");
+	event_ms(&event, "took_ms", took_ns);
+	event_ms(&event, "left_ms", attempt->left_ns);
+	if (is_late)
+		event_ms(&event, "late_ms", attempt->late_ns);
+	if (attempt->failures)
+		event_number(&event, "failures", attempt->failures);
+	if (!attempt->counts) {
+		event_string(&event, "cause", why);
+		event_send(&event, "renewal failed: %s", why);
+	} else if (is_late) {
+		event_send(
+			&event,
+			"renewed late, %s after it was due, when %s of the lease "
+			"were left; tries that failed before: %u",
+			late, left, attempt->failures);
+	} else {
+		event_send(&event,
+			   "renewed, %.1f ms after the request was sent",
+			   (double)took_ns / (double)NS_PER_MS);
+	}
+}
+
+static void count_success(struct renewer *renewer, struct attempt *attempt)
+{
+	struct renewer_statistics *statistics = &renewer->statistics;
+	int64_t took_ns = clock_elapsed_ns(attempt->sent, attempt->answered);
+
+	attempt->failures = renewer->failures;
+	renewer->failures = 0;
+	statistics->renewed++;
+	if (took_ns > statistics->slowest_ns)
+		statistics->slowest_ns = took_ns;
+	if (attempt->left_ns < statistics->least_left_ns)
+		statistics->least_left_ns = attempt->left_ns;
+}
+
+/* With the mutex held.  `limit_ns` is what the try had. */
+static void take_answer(struct renewer *renewer, struct attempt *attempt,
+			int64_t limit_ns)
+{
+	struct lease *lease = &renewer->lease;
+
+	if (*attempt->asked_by && !*renewer->asked_by &&
+	    guardian_ask(renewer->guardian) == 0)
+		memcpy(renewer->asked_by, attempt->asked_by,
+		       sizeof(renewer->asked_by));
+	if (attempt->result == STORE_DONE &&
+	    lease_renewed(lease, attempt->sent, attempt->answered)) {
+		guardian_renewed(renewer->guardian, attempt->sent);
+		renewer->why[0] = '\0';
+		attempt->counts = true;
+		count_success(renewer, attempt);
+		return;
+	}
+	renewer->statistics.failed++;
+	attempt->failures = ++renewer->failures;
+	if (attempt->result == STORE_DONE) {
+		renewer->why[0] = '\0';
+		return;
+	}
+	/* A last try that was cut short says less than the one before. */
+	if (attempt->result != -ETIMEDOUT || !renewer->why[0] ||
+	    limit_ns >= lease->policy.renew_every_ns)
+		snprintf(renewer->why, sizeof(renewer->why), "%s",
+			 store_error(renewer->store));
+	if (attempt->result == STORE_REFUSED) {
+		renewer->is_refused = true;
+		lease_lose(lease, clock_now());
+		guardian_lose(renewer->guardian);
+		return;
+	}
+	renewer->retry_at_ns = clock_boot_ns() + retry_after_ns(renewer);
+}
+
 /* With the mutex held; lets go of it during the request. */
 static void renew_once(struct renewer *renewer)
 {
 	struct lease *lease = &renewer->lease;
-	struct instant sent = clock_now(), now;
-	char asked_by[STORE_ASKED_BY_MAX] = "";
-	int64_t limit_ns = lease_until_lost_ns(lease, sent);
-	int result;
+	struct attempt attempt = { .sent = clock_now() };
+	int64_t limit_ns = lease_until_lost_ns(lease, attempt.sent);
+	bool was_stopped;
 
 	/* Leaves time for one more try on a connection of its own. */
 	if (limit_ns > lease->policy.renew_every_ns)
@@ -92,40 +213,24 @@ static void renew_once(struct renewer *renewer)
 
 	renewer->busy = true;
 	pthread_mutex_unlock(&renewer->mutex);
-	result = store_renew(renewer->store, renewer->claim, &renewer->grant,
-			     sent.boot_ns + limit_ns, asked_by);
-	now = clock_now();
-	if (result == STORE_DONE)
-		log_line(LOG_VERBOSE,
-			 "renewed, %.1f ms after the request was sent",
-			 (double)clock_elapsed_ns(sent, now) /
-				 (double)NS_PER_MS);
-	else
-		log_line(LOG_VERBOSE, "renewal failed: %s",
-			 store_error(renewer->store));
+	attempt.result =
+		store_renew(renewer->store, renewer->claim, &renewer->grant,
+			    attempt.sent.boot_ns + limit_ns, attempt.asked_by);
+	attempt.answered = clock_now();
+	pthread_mutex_lock(&renewer->mutex);
+
+	attempt.left_ns = lease_left_ns(lease, attempt.answered);
+	attempt.late_ns = clock_elapsed_ns(lease->start, attempt.answered) -
+			  lease->policy.renew_every_ns;
+	was_stopped = renewer->stopped;
+	take_answer(renewer, &attempt, limit_ns);
+
+	/* Still busy: the store has to say why.  But not behind the summary. */
+	pthread_mutex_unlock(&renewer->mutex);
+	if (!was_stopped)
+		tell(renewer, &attempt);
 	pthread_mutex_lock(&renewer->mutex);
 	renewer->busy = false;
-
-	if (result == STORE_DONE) {
-		if (*asked_by && !*renewer->asked_by &&
-		    guardian_ask(renewer->guardian) == 0)
-			memcpy(renewer->asked_by, asked_by, sizeof(asked_by));
-		if (lease_renewed(lease, sent, now))
-			guardian_renewed(renewer->guardian, sent);
-		renewer->why[0] = '\0';
-		return;
-	}
-	/* A last try that was cut short says less than the one before. */
-	if (result != -ETIMEDOUT || !renewer->why[0] ||
-	    limit_ns >= lease->policy.renew_every_ns)
-		snprintf(renewer->why, sizeof(renewer->why), "%s",
-			 store_error(renewer->store));
-	if (result == STORE_REFUSED) {
-		lease_lose(lease, clock_now());
-		guardian_lose(renewer->guardian);
-		return;
-	}
-	renewer->retry_at_ns = clock_boot_ns() + retry_after_ns(renewer);
 }
 
 static void *renew_until_stopped(void *argument)
@@ -167,6 +272,7 @@ struct renewer *renewer_new(struct store *store, const struct claim *claim,
 	renewer->store = store;
 	renewer->lease = *lease;
 	renewer->wake_fd = -1;
+	renewer->statistics.least_left_ns = INT64_MAX;
 	pthread_mutex_init(&renewer->mutex, NULL);
 	return renewer;
 }
@@ -196,6 +302,7 @@ static int start_thread(struct renewer *renewer)
 
 int64_t renewer_tend(struct renewer *renewer)
 {
+	struct event event;
 	int64_t due_ns;
 	int err;
 
@@ -205,13 +312,18 @@ int64_t renewer_tend(struct renewer *renewer)
 	if (due_ns > 0)
 		return due_ns;
 	err = start_thread(renewer);
-	if (err) {
-		snprintf(renewer->why, sizeof(renewer->why),
-			 "cannot start the renewing thread: %s",
-			 strerror(-err));
-		return retry_after_ns(renewer);
-	}
-	return -1;
+	if (!err)
+		return -1;
+	snprintf(renewer->why, sizeof(renewer->why),
+		 "cannot start the renewing thread: %s", strerror(-err));
+	renewer->statistics.failed++;
+	event_begin(&event, LOG_NOTICE, "renewal_failed");
+	event_ms(&event, "left_ms",
+		 lease_left_ns(&renewer->lease, clock_now()));
+	event_number(&event, "failures", ++renewer->failures);
+	event_string(&event, "cause", renewer->why);
+	event_send(&event, "renewal failed: %s", renewer->why);
+	return retry_after_ns(renewer);
 }
 
 void renewer_pause(struct renewer *renewer, bool paused)
@@ -222,29 +334,25 @@ void renewer_pause(struct renewer *renewer, bool paused)
 	wake(renewer);
 }
 
-char *renewer_why(struct renewer *renewer, char buffer[STORE_ERROR_MAX])
+void renewer_look(struct renewer *renewer, struct renewer_state *state)
 {
 	pthread_mutex_lock(&renewer->mutex);
-	memcpy(buffer, renewer->why, STORE_ERROR_MAX);
+	state->lease = renewer->lease;
+	state->is_refused = renewer->is_refused;
+	memcpy(state->why, renewer->why, sizeof(state->why));
+	memcpy(state->asked_by, renewer->asked_by, sizeof(state->asked_by));
 	pthread_mutex_unlock(&renewer->mutex);
-	return buffer;
 }
 
-char *renewer_asked_by(struct renewer *renewer, char buffer[STORE_ASKED_BY_MAX])
-{
-	pthread_mutex_lock(&renewer->mutex);
-	memcpy(buffer, renewer->asked_by, STORE_ASKED_BY_MAX);
-	pthread_mutex_unlock(&renewer->mutex);
-	return buffer;
-}
-
-struct store *renewer_stop(struct renewer *renewer, struct lease *lease)
+struct store *renewer_stop(struct renewer *renewer, struct lease *lease,
+			   struct renewer_statistics *statistics)
 {
 	struct store *store;
 
 	pthread_mutex_lock(&renewer->mutex);
 	renewer->stopped = true;
 	*lease = renewer->lease;
+	*statistics = renewer->statistics;
 	store = renewer->busy ? NULL : renewer->store;
 	pthread_mutex_unlock(&renewer->mutex);
 	/* Not woken: it would only get in the way of the release. */

@@ -35,18 +35,31 @@ int64_t renewer_tend(struct renewer *renewer);
 /* While it is paused, nothing is renewed: the lease runs out in time. */
 void renewer_pause(struct renewer *renewer, bool paused);
 
-/* Why the last renewal failed, "" when it did not; returns `buffer`. */
-char *renewer_why(struct renewer *renewer, char buffer[STORE_ERROR_MAX]);
+/* How it stands. */
+struct renewer_state {
+	struct lease lease;        /* as it was last proven */
+	bool is_refused;           /* the service said that it is not ours */
+	char why[STORE_ERROR_MAX]; /* the last renewal failed; "": it did not */
+	char asked_by[STORE_ASKED_BY_MAX]; /* to end; "": nobody has */
+};
 
-/* Who has asked the command to end, "" when nobody has.  Returns `buffer`. */
-char *renewer_asked_by(struct renewer *renewer,
-		       char buffer[STORE_ASKED_BY_MAX]);
+void renewer_look(struct renewer *renewer, struct renewer_state *state);
+
+/* What the renewals of a run were like. */
+struct renewer_statistics {
+	unsigned int renewed, failed;
+	int64_t slowest_ns; /* from a request to its answer, of those renewed */
+	/* Of the lease, when a renewal took its place; INT64_MAX: none did. */
+	int64_t least_left_ns;
+};
 
 /*
  * No renewal is begun from now on.  Returns the store, to be used by the
  * caller, or NULL when a renewal is on its way in it.  *lease is set to the
- * lease as it was last proven.  `renewer` stays allocated: the thread may hang.
+ * lease as it was last proven, *statistics to what there was until now.
+ * `renewer` stays allocated: the thread may hang.
  */
-struct store *renewer_stop(struct renewer *renewer, struct lease *lease);
+struct store *renewer_stop(struct renewer *renewer, struct lease *lease,
+			   struct renewer_statistics *statistics);
 
 #endif

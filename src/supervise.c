@@ -3,12 +3,13 @@
 #include "supervise.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "event.h"
 
 /* Between two sweeps, when cflock has to kill in the guardian's place, and when
  * what is left may not be killed. */
@@ -94,42 +95,89 @@ static void follow_into_stop(const struct supervision *s,
 	bool by_terminal = report->status == SIGTSTP ||
 			   report->status == SIGTTIN ||
 			   report->status == SIGTTOU;
+	struct event event;
 
 	renewer_pause(s->renewer, true);
-	log_line(LOG_VERBOSE,
-		 "the command was stopped (signal %d): no renewals",
-		 report->status);
+	event_begin(&event, LOG_VERBOSE, "paused");
+	event_number(&event, "signal", report->status);
+	event_send(&event, "the command was stopped (signal %d): no renewals",
+		   report->status);
 	if (s->on_terminal && by_terminal && is_stopped(report->command))
 		raise(SIGSTOP);
 }
 
-static void tell_why_lost(const struct supervision *s)
+static void go_on(const struct supervision *s)
+{
+	struct event event;
+
+	renewer_pause(s->renewer, false);
+	event_begin(&event, LOG_VERBOSE, "resumed");
+	event_send(&event, "the command goes on, and so do renewals");
+}
+
+static void tell_lost(const struct supervision *s)
 {
 	static const char no_error[] =
 		"no renewal in time: cflock or the command was stopped, or the "
 		"machine was too busy";
-	char why[STORE_ERROR_MAX];
+	struct instant now = clock_now();
+	char left[DURATION_TEXT_MAX];
+	struct renewer_state state;
+	struct event event;
+	int64_t left_ns;
 
-	renewer_why(s->renewer, why);
-	log_line(LOG_FATAL,
-		 "the lease is lost, the command is being stopped: %s",
-		 *why ? why : no_error);
+	renewer_look(s->renewer, &state);
+	if (!*state.why)
+		snprintf(state.why, sizeof(state.why), "%s", no_error);
+	event_begin(&event, LOG_FATAL, "lost");
+	event_string(&event, "reason",
+		     state.is_refused ? "refused" : "not_renewed");
+	event_string(&event, "cause", state.why);
+	if (!state.is_refused)
+		event_ms(&event, "left_ms", lease_left_ns(&state.lease, now));
+	event_send(&event,
+		   "the lease is lost, the command is being stopped: %s",
+		   state.why);
+
+	event_begin(&event, LOG_VERBOSE, "stopping");
+	event_number(&event, "signal", s->stop_signal);
+	left_ns = lease_until_next_phase_ns(&state.lease, now);
+	if (lease_phase(&state.lease, now) != LEASE_STOPPING) {
+		event_send(&event, "signal %d was sent to the command",
+			   s->stop_signal);
+		return;
+	}
+	event_ms(&event, "kill_in_ms", left_ns);
+	event_send(&event,
+		   "signal %d was sent to the command; what is left of it gets "
+		   "SIGKILL in %s",
+		   s->stop_signal,
+		   duration_format(left_ns, left, sizeof(left)));
 }
 
 static void tell_who_asked(const struct supervision *s)
 {
-	char who[STORE_ASKED_BY_MAX];
+	struct renewer_state state;
+	struct event event;
 
-	log_line(LOG_FATAL, "asked to end by %s: the stop signal was sent",
-		 renewer_asked_by(s->renewer, who));
+	renewer_look(s->renewer, &state);
+	event_begin(&event, LOG_FATAL, "asked");
+	event_string(&event, "by", state.asked_by);
+	event_number(&event, "signal", s->stop_signal);
+	event_send(&event, "asked to end by %s: the stop signal was sent",
+		   state.asked_by);
 }
 
 static void tell_refused(int count)
 {
-	log_line(LOG_FATAL,
-		 "%d processes of the command may not be killed by this user "
-		 "(set-user-id?): they run on, though the lease runs out",
-		 count);
+	struct event event;
+
+	event_begin(&event, LOG_FATAL, "unkillable");
+	event_number(&event, "processes", count);
+	event_send(&event,
+		   "%d processes of the command may not be killed by this user "
+		   "(set-user-id?): they run on, though the lease runs out",
+		   count);
 }
 
 /* The same for an attached process, which the guardian's death does not touch. */
@@ -185,13 +233,13 @@ static bool read_reports(const struct supervision *s, struct outcome *outcome)
 			follow_into_stop(s, &report);
 			break;
 		case GUARDIAN_CONTINUED:
-			renewer_pause(s->renewer, false);
+			go_on(s);
 			break;
 		case GUARDIAN_ASKED:
 			tell_who_asked(s);
 			break;
 		case GUARDIAN_STOPPING:
-			tell_why_lost(s);
+			tell_lost(s);
 			break;
 		case GUARDIAN_REFUSED:
 			tell_refused(report.status);

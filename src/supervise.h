@@ -22,6 +22,7 @@ struct supervision {
 	struct attached *attached; /* in the place of a command; else NULL */
 	struct door *door; /* where its release may be asked for, or NULL */
 	bool on_terminal;  /* command and we share a process group */
+	int stop_signal;   /* the guardian's, for telling */
 };
 
 enum outcome_kind {

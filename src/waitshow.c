@@ -87,6 +87,42 @@ char *refusal_format(const struct refusal *refusal, char *buffer, size_t size)
 	return buffer;
 }
 
+void refusal_describe(const struct refusal *refusal, struct event *event)
+{
+	static const char *const reasons[] = {
+		[REFUSAL_HELD] = "held",         [REFUSAL_LINE] = "line",
+		[REFUSAL_TAKEN] = "taken_over",  [REFUSAL_COOLING] = "cooling",
+		[REFUSAL_ANCESTOR] = "ancestor", [REFUSAL_KIND] = "kind",
+	};
+	const struct holder *holder = &refusal->holder;
+	const char *who = refusal->reason == REFUSAL_LINE ? "first" : "holder";
+
+	event_string(event, "reason", reasons[refusal->reason]);
+	if (refusal->place) {
+		event_number(event, "place", refusal->place);
+		event_number(event, "waiting", refusal->waiting);
+	}
+	switch (refusal->reason) {
+	case REFUSAL_KIND:
+		event_string(event, "kind", holder->value);
+		return;
+	case REFUSAL_TAKEN:
+	case REFUSAL_COOLING:
+		event_number(event, "left_ms", refusal->left_ms);
+		return;
+	case REFUSAL_HELD:
+		if (refusal->left_ms >= 0)
+			event_number(event, "left_ms", refusal->left_ms);
+		if (refusal->holders > 1)
+			event_number(event, "holders", refusal->holders);
+		break;
+	case REFUSAL_LINE:
+	case REFUSAL_ANCESTOR:
+		break;
+	}
+	event_holder(event, who, holder);
+}
+
 static int terminal_columns(void)
 {
 	struct winsize window;
@@ -166,7 +202,9 @@ void waitshow_update(struct waitshow *show, const struct refusal *refusal,
 {
 	const struct holder *holder = &refusal->holder;
 	const char *id = *holder->id ? holder->id : holder->value;
+	bool is_taken = refusal->reason == REFUSAL_TAKEN;
 	char text[REFUSAL_TEXT_MAX];
+	struct event event;
 
 	if (show->is_live) {
 		show_line(show, refusal->place, refusal->waiting,
@@ -181,13 +219,18 @@ void waitshow_update(struct waitshow *show, const struct refusal *refusal,
 	show->reason = refusal->reason;
 	show->place = refusal->place;
 	snprintf(show->holder, sizeof(show->holder), "%s", id);
-	log_line(LOG_VERBOSE, "waiting, place %lld of %lld in line: %s",
-		 (long long)refusal->place, (long long)refusal->waiting,
-		 refusal_format(refusal, text, sizeof(text)));
+	event_begin(&event, LOG_VERBOSE, is_taken ? "taken_over" : "waiting");
+	event_ms(&event, "waited_ms", now_ns - show->begun_ns);
+	refusal_describe(refusal, &event);
+	event_send(&event, "waiting, place %lld of %lld in line: %s",
+		   (long long)refusal->place, (long long)refusal->waiting,
+		   refusal_format(refusal, text, sizeof(text)));
 }
 
 void waitshow_trouble(struct waitshow *show, const char *why, int64_t now_ns)
 {
+	struct event event;
+
 	if (show->is_live) {
 		show_line(show, 0, 0, why, now_ns);
 		return;
@@ -195,7 +238,10 @@ void waitshow_trouble(struct waitshow *show, const char *why, int64_t now_ns)
 	if (strcmp(why, show->trouble) == 0)
 		return;
 	snprintf(show->trouble, sizeof(show->trouble), "%s", why);
-	log_line(LOG_VERBOSE, "%s; trying again", why);
+	event_begin(&event, LOG_NOTICE, "unreachable");
+	event_ms(&event, "waited_ms", now_ns - show->begun_ns);
+	event_string(&event, "cause", why);
+	event_send(&event, "%s; trying again", why);
 }
 
 void waitshow_end(struct waitshow *show)

@@ -1,7 +1,7 @@
 /*
  * How waiting is told to people: on a terminal, after a second, by one line that
  * updates itself and goes when the waiting is over; elsewhere not at all; with
- * -v by a line for each change.
+ * -v, or as JSON, by a line for each change.
  */
 #ifndef CFLOCK_WAITSHOW_H
 #define CFLOCK_WAITSHOW_H
@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "event.h"
 #include "store.h"
 
 #define REFUSAL_TEXT_MAX (HOLDER_TEXT_MAX + 128)
@@ -41,5 +42,8 @@ void waitshow_end(struct waitshow *show);
  * line above and when a claim is given up.  Returns `buffer`.
  */
 char *refusal_format(const struct refusal *refusal, char *buffer, size_t size);
+
+/* The same for programs: adds to `event` why, and who is in the way. */
+void refusal_describe(const struct refusal *refusal, struct event *event);
 
 #endif

@@ -70,6 +70,32 @@ static void test_environment(void)
 	ok(!options.quiet && options.verbose, "-v over it");
 
 	clean_environment();
+	is_good("j t");
+	ok(!options.log_json && !options.syslog, "text, on stderr, by default");
+	setenv("CFLOCK_LOG_JSON", "1", 1);
+	setenv("CFLOCK_SYSLOG", "1", 1);
+	is_good("j t");
+	ok(options.log_json && options.syslog, "CFLOCK_LOG_JSON and _SYSLOG");
+	run("--bad j t");
+	ok(options.log_json == true && options.syslog == true,
+	   "... for an error, too");
+	setenv("CFLOCK_LOG_JSON", "0", 1);
+	setenv("CFLOCK_LOG", "json", 1);
+	is_good("j t");
+	ok(!options.log_json, "CFLOCK_LOG_JSON=0 over CFLOCK_LOG=json");
+	unsetenv("CFLOCK_LOG_JSON");
+	is_good("j t");
+	ok(options.log_json, "CFLOCK_LOG=json");
+	setenv("CFLOCK_LOG", "text", 1);
+	is_good("j t");
+	ok(!options.log_json, "CFLOCK_LOG=text");
+	is_good("--log-json j t");
+	ok(options.log_json, "--log-json over it");
+	setenv("CFLOCK_LOG", "/var/log/cflock", 1);
+	is_bad("j t", -EBADF,
+	       "CFLOCK_LOG: '/var/log/cflock' is neither json nor text");
+
+	clean_environment();
 	setenv("CFLOCK_TTL", "", 1);
 	setenv("CFLOCK_SERVER", "", 1);
 	setenv("CFLOCK_TTL_MS", "x", 1);

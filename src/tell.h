@@ -1,0 +1,43 @@
+/*
+ * What main.c has to tell, as events.  Nothing is decided here: exit codes are
+ * passed in, and, where a function returns one, passed on.
+ */
+#ifndef CFLOCK_TELL_H
+#define CFLOCK_TELL_H
+
+#include <stdint.h>
+
+#include "lease.h"
+#include "log.h"
+#include "renewer.h"
+#include "store.h"
+
+/* The command is not started: for a reason of our own; as the service refused
+ * ... */
+int tell_not_started(const char *reason, int code, const char *text);
+int tell_refusal(struct instant begun, int code, enum log_level level,
+		 const struct refusal *refusal);
+
+/* ... as it could not be asked: `behind` stands behind the cause in the text; and
+ * by a signal. */
+int tell_trouble(struct instant begun, int code, const char *reason,
+		 const char *cause, const char *behind);
+void tell_signal(int number, int code);
+
+void tell_granted(int64_t waited_ns, const struct claim *claim,
+		  const struct grant *grant);
+
+/* The guardian process is gone. */
+int tell_unguarded(int code);
+
+struct summary {
+	const struct lease_policy *policy;
+	int64_t waited_ns; /* for the grant */
+	int64_t ran_ns;    /* from the grant to the end of all that ran */
+	struct renewer_statistics renewals;
+	int exit_code;
+};
+
+void tell_summary(const struct summary *summary);
+
+#endif
