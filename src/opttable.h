@@ -67,7 +67,7 @@ struct opttable_row {
 	const char *help; /* NULL: not in --help */
 };
 
-#define OPTTABLE_ROWS 33
+#define OPTTABLE_ROWS 32
 
 extern const struct opttable_row opttable[OPTTABLE_ROWS];
 
