@@ -43,6 +43,8 @@ static const struct verb {
 	  "a lock: who holds it, and who waits" },
 	{ "list", GLOB, TAKES_JSON, ctl_list, "list [--json] [GLOB]",
 	  "all locks in use, a line each" },
+	{ "watch", GLOB, TAKES_JSON, ctl_watch, "watch [--json] [GLOB]",
+	  "the same, each second anew; q ends it" },
 	{ "check", NOTHING, TAKES_MIN_LEFT, ctl_check,
 	  "check [--min-left DURATION]",
 	  "in a command: is the lease still its own?" },
@@ -249,13 +251,20 @@ static int check_operands(const struct ctl *ctl, const struct verb *verb,
 	return 0;
 }
 
-int ctl_fail_store(const struct ctl *ctl, int err)
+const char *ctl_error(const struct ctl *ctl, int err)
 {
 	if (err == -EBADMSG)
-		log_line(LOG_FATAL, "what the lock service knows of the lock "
-				    "is damaged");
-	else
-		log_line(LOG_FATAL, "%s", store_error(ctl->store));
+		return "what the lock service knows of the lock is damaged";
+	if (err == -ENOMEM)
+		return "there is no memory";
+	return store_error(ctl->store);
+}
+
+int ctl_fail_store(const struct ctl *ctl, int err)
+{
+	if (err == -ENOMEM)
+		return ctl_fail_memory();
+	log_line(LOG_FATAL, "%s", ctl_error(ctl, err));
 	return err == -EACCES ? EXIT_DENIED : EXIT_UNREACHABLE;
 }
 
@@ -307,6 +316,7 @@ int main(int argc, char **argv)
 		log_line(LOG_FATAL, "%s", error);
 		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
 	}
+	url_format(&url, arguments.ctl.server, sizeof(arguments.ctl.server));
 	if (url.has_password)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	arguments.ctl.store = store_open(&url, -1);
