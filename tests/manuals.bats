@@ -1,4 +1,5 @@
-# cflock.conf(5): its keys are those that there are, and what it shows works.
+# cflock.conf(5): its keys are those that there are, and what it shows works; what
+# the README has in place of cronlock.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -102,4 +103,19 @@ with_conf() {
 		[ "$status" = 64 ] || fail "$status of $line: $stderr"
 	done
 	[ ! -e "$work/ran" ]
+}
+
+@test "the line of the README in place of cronlock" {
+	line=$(sed -n 's/^    \(cflock .*\) reports make-reports$/\1/p' "${page%/*/*}/README" | grep 200)
+	[ "$line" = "cflock -q -n -E 200 --cooldown 40s" ]
+	# shellcheck disable=SC2086 # words
+	{
+		expect 33 "$CFLOCK" ${line#cflock } "$name" sh -c 'exit 33'
+		expect 200 "$CFLOCK" ${line#cflock } "$name" touch "$work/ran"
+		is_silent
+		expect 137 "$CFLOCK" ${line#cflock } "$name.other" timeout -s KILL 0.1 sleep 10
+		expect 124 "$CFLOCK" "$name.third" timeout 0.1 sleep 10
+	}
+	[ ! -e "$work/ran" ]
+	within 35000 "$(rcli pttl "$key:cooldown")" 40000 "ms of the cooldown are left"
 }
