@@ -50,6 +50,8 @@ static const struct verb {
 	  "status [--json] NAME", "a lock: who holds it, and who waits" },
 	{ "list", GLOB, TAKES_SERVICE | TAKES_JSON, ctl_list,
 	  "list [--json] [GLOB]", "all locks in use, a line each" },
+	{ "watch", GLOB, TAKES_SERVICE | TAKES_JSON, ctl_watch,
+	  "watch [--json] [GLOB]", "the same, each second anew; q ends it" },
 	{ "break", NAME,
 	  TAKES_SERVICE | TAKES_FORCE | TAKES_WAIT | TAKES_MESSAGE, ctl_break,
 	  "break [--force] NAME", "asks the holder to end, and waits for it" },
@@ -272,13 +274,20 @@ static const struct verb *take_verb(struct ctl *ctl)
 	return verb;
 }
 
-int ctl_fail_store(const struct ctl *ctl, int err)
+const char *ctl_error(const struct ctl *ctl, int err)
 {
 	if (err == -EBADMSG)
-		log_line(LOG_FATAL, "what the lock service knows of the lock "
-				    "is damaged");
-	else
-		log_line(LOG_FATAL, "%s", store_error(ctl->store));
+		return "what the lock service knows of the lock is damaged";
+	if (err == -ENOMEM)
+		return "there is no memory";
+	return store_error(ctl->store);
+}
+
+int ctl_fail_store(const struct ctl *ctl, int err)
+{
+	if (err == -ENOMEM)
+		return ctl_fail_memory();
+	log_line(LOG_FATAL, "%s", ctl_error(ctl, err));
 	return err == -EACCES ? EXIT_DENIED : EXIT_UNREACHABLE;
 }
 
@@ -310,6 +319,7 @@ static int open_service(struct arguments *arguments)
 		log_line(LOG_FATAL, "%s", error);
 		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
 	}
+	url_format(&url, arguments->ctl.server, sizeof(arguments->ctl.server));
 	if (url.has_password)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	arguments->ctl.store = store_open(&url, -1);

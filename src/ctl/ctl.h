@@ -10,6 +10,7 @@
 #include "duration.h"
 #include "exitcodes.h"
 #include "store.h"
+#include "url.h"
 
 /* One request; looking must not hang where a lock would not, either. */
 #define CTL_REQUEST_NS (5 * NS_PER_S)
@@ -29,10 +30,11 @@ struct ctl {
 	bool force;
 	const char *message;
 	int64_t min_left_ns;
-	int64_t wait_ns; /* break; CTL_WAIT_NS when not given */
+	int64_t wait_ns;   /* break; CTL_WAIT_NS when not given */
 	const char *token; /* of --token; NULL: not given */
 
-	struct store *store; /* NULL for verbs that need no service */
+	struct store *store;       /* NULL for verbs that need no service */
+	char server[URL_TEXT_MAX]; /* for people */
 };
 
 /*
@@ -46,6 +48,10 @@ ctl_verb_fn ctl_check;
 ctl_verb_fn ctl_list;
 ctl_verb_fn ctl_status;
 ctl_verb_fn ctl_fence;
+ctl_verb_fn ctl_watch;
+
+/* What `err` of a request means: one line. */
+const char *ctl_error(const struct ctl *ctl, int err);
 
 /* Says that `err` kept a request from being answered; returns the exit code. */
 int ctl_fail_store(const struct ctl *ctl, int err);

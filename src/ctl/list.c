@@ -3,176 +3,21 @@
  */
 #include "config.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include <stdint.h>
 
-#include "clock.h"
-#include "ctl/look.h"
-#include "ctl/table.h"
-
-#define PROGRESS_NS (200 * NS_PER_MS)
-
-struct names {
-	char **names;
-	size_t count, room;
-	int64_t shown_ns; /* when the count was shown last */
-	bool is_shown;
-};
-
-/* On a terminal, a count: thousands take their time. */
-static void show_progress(struct names *names, const char *what, size_t count)
-{
-	int64_t now_ns = clock_boot_ns();
-
-	if (now_ns - names->shown_ns < PROGRESS_NS || !isatty(STDERR_FILENO))
-		return;
-	fprintf(stderr, "\r%s %zu ...\033[K", what, count);
-	names->shown_ns = now_ns;
-	names->is_shown = true;
-}
-
-static void hide_progress(struct names *names)
-{
-	if (names->is_shown)
-		fputs("\r\033[K", stderr);
-	names->is_shown = false;
-}
-
-static int add_name(void *context, const char *name)
-{
-	struct names *names = context;
-	char **grown;
-
-	if (names->count == names->room) {
-		names->room = names->room ? 2 * names->room : 256;
-		grown = reallocarray(names->names, names->room,
-				     sizeof(*names->names));
-		if (!grown)
-			return -ENOMEM;
-		names->names = grown;
-	}
-	names->names[names->count] = strdup(name);
-	if (!names->names[names->count])
-		return -ENOMEM;
-	names->count++;
-	show_progress(names, "found", names->count);
-	return 0;
-}
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void sort_out(struct names *names)
-{
-	size_t i, kept = 0;
-
-	if (names->count)
-		qsort(names->names, names->count, sizeof(*names->names),
-		      by_name);
-	for (i = 0; i < names->count; i++) {
-		if (kept && !strcmp(names->names[i], names->names[kept - 1]))
-			free(names->names[i]);
-		else
-			names->names[kept++] = names->names[i];
-	}
-	names->count = kept;
-}
-
-static int add_row(struct table *table, json_object *lock)
-{
-	json_object *first = look_item(look_list(lock, "holders"), 0);
-	char state[64], holder[600] = "", since[64] = "-", waiting[24];
-	char left[DURATION_TEXT_MAX] = "-";
-	int64_t left_ms = look_number(lock, "left_ms");
-	const char *const cells[] = {
-		look_text(lock, "name"),    state, holder, since, left, waiting,
-		look_text(first, "command")
-	};
-
-	look_format_state(lock, state, sizeof(state));
-	if (first)
-		snprintf(holder, sizeof(holder), "%s@%s:%s",
-			 look_text(first, "user"), look_text(first, "host"),
-			 look_text(first, "pid"));
-	else
-		snprintf(holder, sizeof(holder), "-");
-	if (look_number(first, "since_ms") > 0)
-		holder_format_since(look_number(first, "since_ms"), since,
-				    sizeof(since));
-	if (left_ms >= 0)
-		duration_format(left_ms * NS_PER_MS, left, sizeof(left));
-	snprintf(waiting, sizeof(waiting), "%lld",
-		 (long long)look_number(lock, "waiting"));
-	return table_add(table, cells);
-}
-
-/* 0 or a negative errno as look_at() returns it. */
-static int look_at_all(struct ctl *ctl, struct names *names,
-		       struct table *table, json_object *list)
-{
-	json_object *lock;
-	size_t i;
-	int err;
-
-	for (i = 0; i < names->count; i++) {
-		show_progress(names, "looked at", i);
-		err = look_at(ctl, names->names[i],
-			      ctl->json ? LOOK_WAITERS_MAX : 0, &lock);
-		if (err)
-			return err;
-		/* Gone since it was found. */
-		if (!strcmp(look_text(lock, "state"), "free") &&
-		    look_number(lock, "waiting") == 0 &&
-		    !json_object_object_get_ex(lock, "cooldown", NULL)) {
-			json_object_put(lock);
-			continue;
-		}
-		err = ctl->json ? json_object_array_add(list, lock)
-				: add_row(table, lock);
-		if (!ctl->json || err)
-			json_object_put(lock);
-		if (err)
-			return -ENOMEM;
-	}
-	return 0;
-}
+#include "ctl/locks.h"
 
 int ctl_list(struct ctl *ctl)
 {
-	static const char *const headings[] = { "LOCK",   "STATE", "HOLDER",
-						"SINCE",  "LEFT",  "WAITING",
-						"COMMAND" };
-	struct table table = { .columns =
-				       sizeof(headings) / sizeof(*headings) };
-	struct names names = { .shown_ns = clock_boot_ns() };
-	json_object *list = json_object_new_array();
-	size_t i;
-	int err;
+	struct locks locks;
+	int err = locks_look(ctl, SIZE_MAX, true, &locks);
 
-	err = store_list(ctl->store, ctl->count ? ctl->operands[0] : "*",
-			 CTL_REQUEST_NS, add_name, &names);
-	sort_out(&names);
-	if (!err)
-		err = table_add(&table, headings);
-	if (!err)
-		err = look_at_all(ctl, &names, &table, list);
-	hide_progress(&names);
-	if (!err && ctl->json)
-		look_print_json(list);
-	else if (!err && table.rows > 1)
-		table_print(&table, table_terminal_width());
-
-	table_free(&table);
-	json_object_put(list);
-	for (i = 0; i < names.count; i++)
-		free(names.names[i]);
-	free(names.names);
-	if (err == -ENOMEM)
-		return ctl_fail_memory();
-	return err ? ctl_fail_store(ctl, err) : ctl_flush();
+	if (err)
+		return ctl_fail_store(ctl, err);
+	if (ctl->json)
+		look_print_json(locks.list);
+	else if (locks.table.rows > 1)
+		table_print(&locks.table, table_terminal_width());
+	locks_free(&locks);
+	return ctl_flush();
 }

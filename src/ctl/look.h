@@ -36,4 +36,7 @@ char *look_format_state(json_object *lock, char *buffer, size_t size);
 /* Writes the object or array to stdout, as --json does. */
 void look_print_json(json_object *object);
 
+/* The same in one line. */
+void look_print_json_line(json_object *object);
+
 #endif

@@ -37,17 +37,23 @@ static int widest(const struct table *table, int column)
 	return most;
 }
 
-/* The first `width` characters; all of them when it is negative. */
-static void print_cut(const char *text, int width)
+/*
+ * Writes `text`, at most *left characters of it (a negative number: all), and
+ * takes them off *left.
+ */
+static void print_cut(FILE *stream, const char *text, int *left)
 {
 	const char *end = text;
 
-	while (*end) {
-		if (((unsigned char)*end & 0xc0) != 0x80 && width-- == 0)
+	for (; *end; end++) {
+		if (((unsigned char)*end & 0xc0) == 0x80)
+			continue;
+		if (*left == 0)
 			break;
-		end++;
+		if (*left > 0)
+			--*left;
 	}
-	fwrite(text, 1, (size_t)(end - text), stdout);
+	fwrite(text, 1, (size_t)(end - text), stream);
 }
 
 int table_add(struct table *table, const char *const *cells)
@@ -79,27 +85,45 @@ int table_add(struct table *table, const char *const *cells)
 	return 0;
 }
 
-void table_print(const struct table *table, int width)
+void table_measure(struct table *table)
 {
-	int widths[TABLE_COLUMNS_MAX], last = table->columns - 1;
-	int left = width, i;
+	int i;
+
+	for (i = 0; i < table->columns; i++)
+		table->widths[i] = widest(table, i);
+}
+
+void table_print_row(const struct table *table, size_t row, int width,
+		     FILE *stream)
+{
+	int last = table->columns - 1, left = width ? width : -1, i;
+
+	for (i = 0; i <= last; i++) {
+		const char *cell = table->cells[row][i];
+		int gap = table->widths[i] + GAP - width_of(cell);
+
+		print_cut(stream, cell, &left);
+		for (; i < last && gap > 0; gap--)
+			print_cut(stream, " ", &left);
+	}
+}
+
+void table_print(struct table *table, int width)
+{
 	size_t row;
 
-	for (i = 0; i < last; i++) {
-		widths[i] = widest(table, i) + GAP;
-		left -= widths[i];
-	}
+	table_measure(table);
 	for (row = 0; row < table->rows; row++) {
-		for (i = 0; i < last; i++) {
-			const char *cell = table->cells[row][i];
-
-			printf("%s%*s", cell, widths[i] - width_of(cell), "");
-		}
-		print_cut(table->cells[row][last], width == 0 ? -1
-						   : left > 0 ? left
-							      : 0);
+		table_print_row(table, row, width, stdout);
 		putchar('\n');
 	}
+}
+
+void text_print(const char *text, int width, FILE *stream)
+{
+	int left = width ? width : -1;
+
+	print_cut(stream, text, &left);
 }
 
 void table_free(struct table *table)

@@ -1,11 +1,12 @@
 /*
- * A table for people: columns as wide as they need to be, the last one cut
- * where the terminal ends.
+ * A table for people: columns as wide as they need to be, lines cut where the
+ * terminal ends.
  */
 #ifndef CFLOCK_CTL_TABLE_H
 #define CFLOCK_CTL_TABLE_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 #define TABLE_COLUMNS_MAX 8
 
@@ -13,6 +14,7 @@ struct table {
 	int columns;
 	size_t rows, room;
 	char *(*cells)[TABLE_COLUMNS_MAX]; /* rows; the first: the headings */
+	int widths[TABLE_COLUMNS_MAX];     /* by table_measure() */
 };
 
 /*
@@ -22,7 +24,15 @@ struct table {
 int table_add(struct table *table, const char *const *cells);
 
 /* Writes it to stdout; a `width` of 0: as wide as it is. */
-void table_print(const struct table *table, int width);
+void table_print(struct table *table, int width);
+
+/* A row, without a newline, of a table that has all of its rows and is measured. */
+void table_measure(struct table *table);
+void table_print_row(const struct table *table, size_t row, int width,
+		     FILE *stream);
+
+/* A text that is safe for a terminal, cut in the same way. */
+void text_print(const char *text, int width, FILE *stream);
 
 void table_free(struct table *table);
 
