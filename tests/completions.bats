@@ -178,10 +178,12 @@ complete_in_time() {
 		echo "Usage:
 		 cflock [OPTION]... NAME [--] COMMAND [ARG]...
 		 cflock [OPTION]... --attach PID NAME
+		 cflock --release NAME
 
 		Options:
 		 -S, --server URL                 the lock service
 		     --attach PID                 the lock ends with that process
+		     --release                    it ends
 		     --prefer consistency|speed   what matters
 		     --log-dir DIR                where to log"
 	EOF
@@ -203,6 +205,9 @@ complete_in_time() {
 			cflock --prefer=co -> cflock --prefer=consistency
 			cflock --log-dir some -> cflock --log-dir some.dir
 			cflock --attach 1 x mktem ->
+			cflock --attach=1 x mktem ->
+			cflock --rel -> cflock --release
+			cflock --release x mktem ->
 			cflock x mktem -> cflock x mktemp
 			cflockctl do -> cflockctl doctor
 			cflockctl fe -> cflockctl fence

@@ -21,7 +21,7 @@ function __cflock_read_help
         set -l words (string split ' ' -- (string replace -a ',' '' -- $halves[1]))
         if string match -qr '^cflockctl \[OPTION\]\.\.\. (?<verb>[a-z][^ ]*) *(?<synopsis>.*)' -- $halves[1]
             set -a __"$program"_verbs $verb\t"$synopsis"\t"$halves[2]"
-        else if string match -qr '^cflock \[OPTION\]\.\.\. --(?<bare>[a-z-]+).* NAME$' -- $halves[1]
+        else if string match -qr '^cflock .*--(?<bare>[a-z-]+).* NAME$' -- $halves[1]
             set -a __"$program"_bare (string replace -a - _ -- $bare)
         else if string match -q -- '-*' $halves[1]
             set -l names (string match -- '-*' $words)
