@@ -192,10 +192,12 @@ complete_in_time() {
 		echo "Usage:
 		 cflockctl [OPTION]... fence FILE [--token N] -- COMMAND...  runs it if the token is not too low
 		 cflockctl [OPTION]... doctor         what is wrong
-		 cflockctl [OPTION]... compare FILE...  them
+		 cflockctl [OPTION]... compare FILE...
+		            them
 
 		Options:
-		     --deep  doctor, compare: look at all"
+		     --quick  not so well; not doctor, compare
+		     --deep   doctor, compare: look at all"
 	EOF
 	chmod +x "$BIN"/*
 	for shell in $SHELLS; do
@@ -216,6 +218,9 @@ complete_in_time() {
 			cflockctl fence f -- timeout --for -> cflockctl fence f -- timeout --foreground
 			cflockctl fence --de ->
 			cflockctl doctor --de -> cflockctl doctor --deep
+			cflockctl doctor --qu ->
+			cflockctl compare --qu ->
+			cflockctl fence --qu -> cflockctl fence --quick
 			cflockctl doctor sec ->
 			cflockctl compare sec -> cflockctl compare secret.txt
 			cflockctl compare a b sec -> cflockctl compare a b secret.txt

@@ -93,6 +93,6 @@ completes() {
 	sed 's/ ->.*//; s/_$//' "$BATS_TEST_TMPDIR/table" | complete "$1" >"$BATS_TEST_TMPDIR/is"
 	sed 's/^\(.*\) ->$/\1 -> \1/; s/.* -> //; s/ *_*$//' "$BATS_TEST_TMPDIR/table" \
 		>"$BATS_TEST_TMPDIR/should"
-	diff "$BATS_TEST_TMPDIR/should" "$BATS_TEST_TMPDIR/is"
+	diff "$BATS_TEST_TMPDIR/should" "$BATS_TEST_TMPDIR/is" || fail "$1: (<) should be, (>) is"
 	[ -s "$BATS_TEST_TMPDIR/is" ]
 }

@@ -16,11 +16,16 @@ function __cflock_read_help
     end
     command -sq $program
     or return
+    set -l unexplained no
     for line in (command $program --help 2>/dev/null </dev/null | string trim)
         set -l halves (string split -m 1 '  ' -- $line | string trim)
         set -l words (string split ' ' -- (string replace -a ',' '' -- $halves[1]))
         if string match -qr '^cflockctl \[OPTION\]\.\.\. (?<verb>[a-z][^ ]*) *(?<synopsis>.*)' -- $halves[1]
             set -a __"$program"_verbs $verb\t"$synopsis"\t"$halves[2]"
+            # What it does stands in the next line, but for short ones.
+            test -z "$halves[2]"
+            and set unexplained yes
+            continue
         else if string match -qr '^cflock .*--(?<bare>[a-z-]+).* NAME$' -- $halves[1]
             set -a __"$program"_bare (string replace -a - _ -- $bare)
         else if string match -q -- '-*' $halves[1]
@@ -33,7 +38,10 @@ function __cflock_read_help
             for name in (string replace -r '^-+' '' -- $names)
                 set -a __"$program"_specs $name"$takes"
             end
+        else if test $unexplained = yes
+            set __"$program"_verbs[-1] $__cflockctl_verbs[-1]$halves[1]
         end
+        set unexplained no
     end
 end
 
@@ -237,22 +245,28 @@ for row in $__cflock_rows
 end
 
 # An option is for all verbs, unless a synopsis, or the beginning of its text
-# ("check: ...", "status, list: ..."), gives it to some.
+# ("check: ...", "status, list: ..."), gives it to some, or its end ("; not VERB")
+# takes it from some.
 __cflock_read_help cflockctl
 complete -c cflockctl -f -a '(__cflockctl_complete_operands)'
 for row in $__cflockctl_rows
     set -l fields (string split \t -- $row)
-    set -l takers (string split ', ' -- (string replace -r ': .*' '' -- $fields[3]))
+    set -l refusers (string match -r '; not (.*)$' -- $fields[3])
+    set refusers (string split ', ' -- $refusers[2])
+    set -l takers (string split ', ' -- (string replace -rf ': .*' '' -- $fields[3]))
     set -l verbs
     for verb in $__cflockctl_verbs
         set -l parts (string split \t -- $verb)
-        if contains -- $parts[1] $takers
+        if set -q refusers[1]
+            contains -- $parts[1] $refusers
+            or set -a verbs $parts[1]
+        else if contains -- $parts[1] $takers
             set -a verbs $parts[1]
-            continue
-        end
-        for name in (string split ' ' -- $fields[1])
-            string match -qr -- '\['(string escape --style=regex -- $name)'[\] ]' $parts[2]
-            and set -a verbs $parts[1]
+        else
+            for name in (string split ' ' -- $fields[1])
+                string match -qr -- '\['(string escape --style=regex -- $name)'[\] ]' $parts[2]
+                and set -a verbs $parts[1]
+            end
         end
     end
     if set -q verbs[1]
