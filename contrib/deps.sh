@@ -27,6 +27,9 @@ bash             bash             bash                  bash               bash
 dash             dash             dash                  dash               dash
 zsh              zsh              zsh                   zsh                zsh
 bats             bats             bats                  bats               bats-core
+zsh              zsh              zsh                   zsh                zsh
+fish             fish             fish                  fish               fish
+file:/usr/share/bash-completion/bash_completion bash-completion bash-completion bash-completion bash-completion@2
 clang            clang            clang                 clang              llvm
 has_fuzzer       libclang-rt-dev  compiler-rt           compiler-rt        llvm
 clang-format     clang-format     clang-tools-extra     clang-extra-tools  llvm
