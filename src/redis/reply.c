@@ -155,11 +155,7 @@ bool reply_is_noscript(const redisReply *reply)
 	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
-/*
- * What an error reply means: -EACCES, -EPROTO or -EAGAIN as in store.h, with
- * a line for people in `error`.  -EPROTO when it is not an error reply.
- */
-static int error_of(const redisReply *reply, char *error, size_t size)
+int reply_error(const redisReply *reply, char *error, size_t size)
 {
 	const struct meaning *meaning;
 	char text[TEXT_MAX];
@@ -186,7 +182,7 @@ int reply_handshake(const redisReply *reply, char *error, size_t size)
 
 	if (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "OK") == 0)
 		return 0;
-	err = error_of(reply, whole, sizeof(whole));
+	err = reply_error(reply, whole, sizeof(whole));
 	if (reply->type != REDIS_REPLY_ERROR)
 		snprintf(error, size, "%s", whole);
 	else if ((meaning = meaning_of(reply->str)))
@@ -294,7 +290,7 @@ int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
 	long long granted;
 
 	if (reply->type == REDIS_REPLY_ERROR)
-		return error_of(reply, error, size);
+		return reply_error(reply, error, size);
 	if (!number_at(reply, 0, &granted))
 		return unexpected(reply, error, size);
 	if (granted == 1 && token_is_valid(text_at(reply, 1))) {
@@ -319,7 +315,7 @@ int reply_renew(const redisReply *reply, char *error, size_t size)
 	long long renewed, taken_over;
 
 	if (reply->type == REDIS_REPLY_ERROR)
-		return error_of(reply, error, size);
+		return reply_error(reply, error, size);
 	if (!number_at(reply, 0, &renewed))
 		return unexpected(reply, error, size);
 	if (renewed == 1)
@@ -356,7 +352,7 @@ int reply_release(const redisReply *reply, char *error, size_t size)
 {
 	if (reply->type == REDIS_REPLY_INTEGER)
 		return STORE_DONE;
-	return error_of(reply, error, size);
+	return reply_error(reply, error, size);
 }
 
 int reply_wait(const redisReply *reply, char *error, size_t size)
@@ -366,13 +362,13 @@ int reply_wait(const redisReply *reply, char *error, size_t size)
 	/* What stands in the entry says nothing more. */
 	if (reply->type == REDIS_REPLY_ARRAY)
 		return 0;
-	return error_of(reply, error, size);
+	return reply_error(reply, error, size);
 }
 
 int reply_text(const redisReply *reply, char **text, char *error, size_t size)
 {
 	if (reply->type != REDIS_REPLY_STRING)
-		return error_of(reply, error, size);
+		return reply_error(reply, error, size);
 	*text = strndup(reply->str, reply->len);
 	if (*text)
 		return 0;
