@@ -3,6 +3,7 @@
 #include "ctl/table.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,9 @@
 #include "log.h"
 
 #define GAP 2
+
+/* A column that wraps is not narrower, whatever the terminal is. */
+#define WRAP_MIN 20
 
 /* Characters, not bytes; wide ones count as one. */
 static int width_of(const char *text)
@@ -37,17 +41,29 @@ static int widest(const struct table *table, int column)
 	return most;
 }
 
-/* The first `width` characters; all of them when it is negative. */
-static void print_cut(const char *text, int width)
+/* The rest of the text behind its first `width` characters. */
+static const char *skip(const char *text, int width)
 {
-	const char *end = text;
-
-	while (*end) {
-		if (((unsigned char)*end & 0xc0) != 0x80 && width-- == 0)
+	for (; *text; text++)
+		if (((unsigned char)*text & 0xc0) != 0x80 && width-- == 0)
 			break;
-		end++;
+	return text;
+}
+
+/* In lines of `width` characters; all but the first begin with `indent` blanks. */
+static void print_wrapped(const char *text, int width, int indent)
+{
+	const char *end, *blank;
+
+	while (*(end = skip(text, width))) {
+		for (blank = end; blank > text && *blank != ' '; blank--)
+			;
+		if (blank > text)
+			end = blank;
+		printf("%.*s\n%*s", (int)(end - text), text, indent, "");
+		text = end + strspn(end, " ");
 	}
-	fwrite(text, 1, (size_t)(end - text), stdout);
+	fputs(text, stdout);
 }
 
 int table_add(struct table *table, const char *const *cells)
@@ -82,22 +98,28 @@ int table_add(struct table *table, const char *const *cells)
 void table_print(const struct table *table, int width)
 {
 	int widths[TABLE_COLUMNS_MAX], last = table->columns - 1;
-	int left = width, i;
+	int indent = 0, left, i;
 	size_t row;
 
 	for (i = 0; i < last; i++) {
 		widths[i] = widest(table, i) + GAP;
-		left -= widths[i];
+		indent += widths[i];
 	}
+	left = width == 0 ? INT_MAX : width > indent ? width - indent : 0;
 	for (row = 0; row < table->rows; row++) {
-		for (i = 0; i < last; i++) {
-			const char *cell = table->cells[row][i];
+		const char *cell;
 
+		for (i = 0; i < last; i++) {
+			cell = table->cells[row][i];
 			printf("%s%*s", cell, widths[i] - width_of(cell), "");
 		}
-		print_cut(table->cells[row][last], width == 0 ? -1
-						   : left > 0 ? left
-							      : 0);
+		cell = table->cells[row][last];
+		if (table->wraps)
+			print_wrapped(cell, left < WRAP_MIN ? WRAP_MIN : left,
+				      indent);
+		else
+			fwrite(cell, 1, (size_t)(skip(cell, left) - cell),
+			       stdout);
 		putchar('\n');
 	}
 }

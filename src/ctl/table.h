@@ -1,18 +1,21 @@
 /*
  * A table for people: columns as wide as they need to be, the last one cut
- * where the terminal ends.
+ * where the terminal ends, or going on in the next line.
  */
 #ifndef CFLOCK_CTL_TABLE_H
 #define CFLOCK_CTL_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define TABLE_COLUMNS_MAX 8
 
 struct table {
 	int columns;
+	bool wraps; /* the last one, between words */
 	size_t rows, room;
-	char *(*cells)[TABLE_COLUMNS_MAX]; /* rows; the first: the headings */
+	char *(*cells)
+		[TABLE_COLUMNS_MAX]; /* by rows; the first may be headings */
 };
 
 /*
