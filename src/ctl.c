@@ -37,6 +37,8 @@ static const struct verb {
 	  "a lock: who holds it, and who waits" },
 	{ "list", GLOB, TAKES_JSON, ctl_list, "list [--json] [GLOB]",
 	  "all locks in use, a line each" },
+	{ "doctor", NOTHING, TAKES_JSON, ctl_doctor, "doctor [--json]",
+	  "what the lock service can promise" },
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
@@ -79,7 +81,7 @@ static int print_help(void)
 	for (i = 0; i < VERBS; i++)
 		printf(" cflockctl [OPTION]... %-24s  %s\n", verbs[i].synopsis,
 		       verbs[i].help);
-	puts("\nLook at the locks that cflock takes.\n\n"
+	puts("\nLook at the locks that cflock takes, and at what keeps them.\n\n"
 	     "Options:\n"
 	     " -S, --server URL          the lock service (redis://127.0.0.1:6379)\n"
 	     "     --password-file FILE  its first line is the password\n"
@@ -215,8 +217,8 @@ int ctl_flush(void)
 int main(int argc, char **argv)
 {
 	static struct arguments arguments;
+	static struct options options;
 	char error[OPTIONS_ERROR_MAX];
-	struct url url;
 	int code, err;
 
 	log_set_program("cflockctl");
@@ -234,14 +236,15 @@ int main(int argc, char **argv)
 		return code;
 
 	err = options_read_service(arguments.server, arguments.password_file,
-				   &url, error);
+				   &options, error);
 	if (err) {
 		log_line(LOG_FATAL, "%s", error);
 		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
 	}
-	if (url.has_password)
+	if (options.server.has_password)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	arguments.ctl.store = store_open(&url, -1);
+	arguments.ctl.options = &options;
+	arguments.ctl.store = store_open(&options.server, -1);
 	if (!arguments.ctl.store)
 		return ctl_fail_memory();
 	return arguments.verb->run(&arguments.ctl);

@@ -275,3 +275,23 @@ rights_in() {
 	expect 77 "$CFLOCK" "$name" touch "$work/ran"
 	[ ! -e "$work/ran" ]
 }
+
+@test "cflockctl doctor tries the same rights" {
+	expect 1 "$CTL" doctor
+	[[ $output == *"the user jobs has all "*"~cflock:*"* ]]
+	# Half of them at a time, so that each two are told apart by one of the runs.
+	mapfile -t all < <(rights_in <"$rule_file" | grep -v -e '^~' -e '+select')
+	for bit in 1 2 4 8 16; do
+		missing=()
+		for i in "${!all[@]}"; do
+			[ $((i & bit)) = 0 ] || missing+=("${all[i]}")
+		done
+		jobs_may "${missing[@]/+/-}"
+		expect 2 "$CTL" doctor --json
+		diff <(printf '%s\n' "${missing[@]}") \
+			<(sed -n 's/.*"the user jobs lacks \(.*\)",/\1/p' <<<"$output" | rights_in)
+		diff <(printf '%s\n' "${missing[@]}") \
+			<(sed -n 's/.*"ACL SETUSER jobs \(+.*\)"/\1/p' <<<"$output" |
+				grep -v info | rights_in | uniq)
+	done
+}

@@ -9,6 +9,7 @@
 
 #include "duration.h"
 #include "exitcodes.h"
+#include "options.h"
 #include "store.h"
 
 /* One request; looking must not hang where a lock would not, either. */
@@ -20,6 +21,8 @@ struct ctl {
 	int count;
 	bool json;
 
+	/* Of the environment and the files; without name and command. */
+	const struct options *options;
 	struct store *store; /* NULL for verbs that need no service */
 };
 
@@ -28,6 +31,7 @@ typedef int ctl_verb_fn(struct ctl *ctl);
 
 ctl_verb_fn ctl_status;
 ctl_verb_fn ctl_list;
+ctl_verb_fn ctl_doctor;
 
 /* Says that `err` kept a request from being answered; returns the exit code. */
 int ctl_fail_store(const struct ctl *ctl, int err);
