@@ -37,10 +37,12 @@ static int print_exports(const struct run *run)
 	size_t i;
 
 	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		if (!getenv(names[i]))
+		const char *value = getenv(names[i]);
+
+		if (!value)
 			continue;
 		printf("export %s=", names[i]);
-		print_quoted(getenv(names[i]));
+		print_quoted(value);
 		putchar('\n');
 	}
 	printf("export CFLOCK_TOKEN='%s'\n", run->grant.token);

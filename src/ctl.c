@@ -61,6 +61,8 @@ static const struct verb {
 	{ "fence", FILE_AND_COMMAND, TAKES_TOKEN, ctl_fence,
 	  "fence FILE [--token N] -- COMMAND [ARG]...",
 	  "runs COMMAND, unless FILE has seen a higher token" },
+	{ "doctor", NOTHING, TAKES_SERVICE | TAKES_JSON, ctl_doctor,
+	  "doctor [--json]", "what the lock service can promise" },
 };
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
@@ -309,20 +311,22 @@ int ctl_flush(void)
 /* Opens the store that the verb asks.  Returns 0 or an exit code. */
 static int open_service(struct arguments *arguments)
 {
+	static struct options options;
 	char error[OPTIONS_ERROR_MAX];
-	struct url url;
 	int err;
 
 	err = options_read_service(arguments->server, arguments->password_file,
-				   &url, error);
+				   &options, error);
 	if (err) {
 		log_line(LOG_FATAL, "%s", error);
 		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
 	}
-	url_format(&url, arguments->ctl.server, sizeof(arguments->ctl.server));
-	if (url.has_password)
+	url_format(&options.server, arguments->ctl.server,
+		   sizeof(arguments->ctl.server));
+	if (options.server.has_password)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	arguments->ctl.store = store_open(&url, -1);
+	arguments->ctl.options = &options;
+	arguments->ctl.store = store_open(&options.server, -1);
 	return arguments->ctl.store ? 0 : ctl_fail_memory();
 }
 

@@ -22,4 +22,10 @@ enum {
 	EXIT_SIGNAL_BASE = 128, /* + n: signal n ended the command */
 };
 
+/* Of cflockctl doctor: the worst that it found. */
+enum {
+	EXIT_WARNING = 1,
+	EXIT_DANGER = 2,
+};
+
 #endif

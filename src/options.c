@@ -433,7 +433,7 @@ static int read_service(struct optvalues *values,
 }
 
 int options_read_service(char *server, const char *password_file,
-			 struct url *url, char error[OPTIONS_ERROR_MAX])
+			 struct options *options, char error[OPTIONS_ERROR_MAX])
 {
 	char text[OPTIONS_ERROR_MAX] = "";
 	struct credentials credentials;
@@ -448,7 +448,7 @@ int options_read_service(char *server, const char *password_file,
 	if (rc)
 		copy_printable(error, text);
 	else
-		*url = values.options.server;
+		*options = values.options;
 	explicit_bzero(&credentials, sizeof(credentials));
 	explicit_bzero(&values, sizeof(values));
 	return rc;

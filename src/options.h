@@ -69,13 +69,14 @@ int options_read(int argc, char **argv, struct options *options,
 		 char error[OPTIONS_ERROR_MAX]);
 
 /*
- * The address of the service alone, for programs with options of their own:
- * from files and environment as above, and `server` and `password_file` of the
- * command line (NULL: not given), from which the password is wiped.  Returns 0,
- * or -EINVAL or -EBADF with one line in `error`.
+ * The settings alone, for programs with options of their own: from files and
+ * environment as above, and `server` and `password_file` of the command line
+ * (NULL: not given), from which the password is wiped; name and command are
+ * NULL.  Returns 0, or -EINVAL or -EBADF with one line in `error`.
  */
 int options_read_service(char *server, const char *password_file,
-			 struct url *url, char error[OPTIONS_ERROR_MAX]);
+			 struct options *options,
+			 char error[OPTIONS_ERROR_MAX]);
 
 /* The text of --help, for stdout; a static string. */
 const char *options_usage(void);

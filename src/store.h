@@ -21,6 +21,7 @@
 
 #include "clock.h"
 #include "holder.h"
+#include "lease.h"
 #include "url.h"
 
 #define STORE_TOKEN_MAX 24
@@ -186,6 +187,31 @@ typedef int store_found_fn(void *context, const char *name);
  */
 int store_list(struct store *store, const char *glob, int64_t each_ns,
 	       store_found_fn *found, void *context);
+
+enum finding_level {
+	FINDING_OK,
+	FINDING_WARNING, /* something is not promised, or could not be seen */
+	FINDING_DANGER,  /* locks may break, or cannot be had */
+};
+
+/* Texts are one line each; what the service says stands in them as it is. */
+struct finding {
+	const char *name; /* one of those in cflockctl(1); they never change */
+	enum finding_level level;
+	const char *text;   /* the reason, with the value that was measured */
+	const char *advice; /* what to change; "" when it is ok */
+};
+
+typedef void store_finding_fn(void *context, const struct finding *finding);
+
+/*
+ * Finds out what the service can promise to leases of that policy, and calls
+ * `found` for each finding, in a fixed order, whose texts last until it returns.
+ * Changes nothing.  Takes a second, and many requests, each of which has
+ * each_ns.  Returns 0; or a negative errno, with that as the only finding.
+ */
+int store_examine(struct store *store, const struct lease_policy *policy,
+		  int64_t each_ns, store_finding_fn *found, void *context);
 
 /* Why the last request failed: one line, without secrets. */
 const char *store_error(const struct store *store);

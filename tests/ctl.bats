@@ -42,7 +42,7 @@ print(value)' "$1" <<<"$output"
 
 @test "bad usage: 64, with what is wrong" {
 	for arguments in "|what to do is missing" "nothing|no such verb" "status|NAME of the lock is missing" \
-		"status a b|too many" "status a{b|letters, digits" "list a b|too many" \
+		"status a b|too many" "status a{b|letters, digits" "list a b|too many" "doctor a|too many" \
 		"status --foo a|--foo: there is no such option" "status a -S|argument is missing"; do
 		# shellcheck disable=SC2086 # words
 		expect 64 "$CTL" ${arguments%%|*}

@@ -9,6 +9,7 @@
 
 #include "duration.h"
 #include "exitcodes.h"
+#include "options.h"
 #include "store.h"
 #include "url.h"
 
@@ -33,6 +34,8 @@ struct ctl {
 	int64_t wait_ns;   /* break; CTL_WAIT_NS when not given */
 	const char *token; /* of --token; NULL: not given */
 
+	/* Of the environment and the files; without name and command. */
+	const struct options *options;
 	struct store *store;       /* NULL for verbs that need no service */
 	char server[URL_TEXT_MAX]; /* for people */
 };
@@ -46,8 +49,9 @@ typedef int ctl_verb_fn(struct ctl *ctl);
 ctl_verb_fn ctl_break;
 ctl_verb_fn ctl_check;
 ctl_verb_fn ctl_list;
-ctl_verb_fn ctl_status;
+ctl_verb_fn ctl_doctor;
 ctl_verb_fn ctl_fence;
+ctl_verb_fn ctl_status;
 ctl_verb_fn ctl_watch;
 
 /* What `err` of a request means: one line. */

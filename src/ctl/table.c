@@ -3,6 +3,7 @@
 #include "ctl/table.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,9 @@
 #include "log.h"
 
 #define GAP 2
+
+/* A column that wraps is not narrower, whatever the terminal is. */
+#define WRAP_MIN 20
 
 /* Characters, not bytes; wide ones count as one. */
 static int width_of(const char *text)
@@ -54,6 +58,31 @@ static void print_cut(FILE *stream, const char *text, int *left)
 			--*left;
 	}
 	fwrite(text, 1, (size_t)(end - text), stream);
+}
+
+/* The rest of the text behind its first `width` characters. */
+static const char *skip(const char *text, int width)
+{
+	for (; *text; text++)
+		if (((unsigned char)*text & 0xc0) != 0x80 && width-- == 0)
+			break;
+	return text;
+}
+
+/* In lines of `width` characters; all but the first begin with `indent` blanks. */
+static void print_wrapped(const char *text, int width, int indent)
+{
+	const char *end, *blank;
+
+	while (*(end = skip(text, width))) {
+		for (blank = end; blank > text && *blank != ' '; blank--)
+			;
+		if (blank > text)
+			end = blank;
+		printf("%.*s\n%*s", (int)(end - text), text, indent, "");
+		text = end + strspn(end, " ");
+	}
+	fputs(text, stdout);
 }
 
 int table_add(struct table *table, const char *const *cells)
@@ -110,11 +139,23 @@ void table_print_row(const struct table *table, size_t row, int width,
 
 void table_print(struct table *table, int width)
 {
+	int indent = 0, last = table->columns - 1, i;
 	size_t row;
 
 	table_measure(table);
+	for (i = 0; i < last; i++)
+		indent += table->widths[i] + GAP;
 	for (row = 0; row < table->rows; row++) {
-		table_print_row(table, row, width, stdout);
+		if (table->wraps && width) {
+			table_print_row(table, row, indent, stdout);
+			print_wrapped(table->cells[row][last],
+				      width - indent < WRAP_MIN
+					      ? WRAP_MIN
+					      : width - indent,
+				      indent);
+		} else {
+			table_print_row(table, row, width, stdout);
+		}
 		putchar('\n');
 	}
 }

@@ -1,10 +1,11 @@
 /*
  * A table for people: columns as wide as they need to be, lines cut where the
- * terminal ends.
+ * terminal ends, or the last column going on in the next line.
  */
 #ifndef CFLOCK_CTL_TABLE_H
 #define CFLOCK_CTL_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -12,8 +13,9 @@
 
 struct table {
 	int columns;
+	bool wraps; /* the last one, between words */
 	size_t rows, room;
-	char *(*cells)[TABLE_COLUMNS_MAX]; /* rows; the first: the headings */
+	char *(*cells)[TABLE_COLUMNS_MAX]; /* rows; the first may be headings */
 	int widths[TABLE_COLUMNS_MAX];     /* by table_measure() */
 };
 

@@ -155,11 +155,7 @@ bool reply_is_noscript(const redisReply *reply)
 	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
-/*
- * What an error reply means: -EACCES, -EPROTO or -EAGAIN as in store.h, with
- * a line for people in `error`.  -EPROTO when it is not an error reply.
- */
-static int error_of(const redisReply *reply, char *error, size_t size)
+int reply_error(const redisReply *reply, char *error, size_t size)
 {
 	const struct meaning *meaning;
 	char text[TEXT_MAX];
@@ -186,7 +182,7 @@ int reply_handshake(const redisReply *reply, char *error, size_t size)
 
 	if (reply->type == REDIS_REPLY_STATUS && strcmp(reply->str, "OK") == 0)
 		return 0;
-	err = error_of(reply, whole, sizeof(whole));
+	err = reply_error(reply, whole, sizeof(whole));
 	if (reply->type != REDIS_REPLY_ERROR)
 		snprintf(error, size, "%s", whole);
 	else if ((meaning = meaning_of(reply->str)))
@@ -294,7 +290,7 @@ int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
 	long long granted;
 
 	if (reply->type == REDIS_REPLY_ERROR)
-		return error_of(reply, error, size);
+		return reply_error(reply, error, size);
 	if (!number_at(reply, 0, &granted))
 		return unexpected(reply, error, size);
 	if (granted == 1 && token_is_valid(text_at(reply, 1))) {
@@ -320,7 +316,7 @@ int reply_renew(const redisReply *reply, char asked_by[STORE_ASKED_BY_MAX],
 	long long renewed, taken_over;
 
 	if (reply->type == REDIS_REPLY_ERROR)
-		return error_of(reply, error, size);
+		return reply_error(reply, error, size);
 	if (!number_at(reply, 0, &renewed))
 		return unexpected(reply, error, size);
 	if (renewed == 1 && text_at(reply, 1)) {
@@ -361,7 +357,7 @@ int reply_release(const redisReply *reply, char *error, size_t size)
 {
 	if (reply->type == REDIS_REPLY_INTEGER)
 		return STORE_DONE;
-	return error_of(reply, error, size);
+	return reply_error(reply, error, size);
 }
 
 int reply_break(const redisReply *reply, int64_t *left_ms, char *error,
@@ -370,7 +366,7 @@ int reply_break(const redisReply *reply, int64_t *left_ms, char *error,
 	long long count, left;
 
 	if (reply->type == REDIS_REPLY_ERROR)
-		return error_of(reply, error, size);
+		return reply_error(reply, error, size);
 	if (!number_at(reply, 0, &count) || !number_at(reply, 1, &left))
 		return unexpected(reply, error, size);
 	if (!count)
@@ -386,13 +382,13 @@ int reply_wait(const redisReply *reply, char *error, size_t size)
 	/* What stands in the entry says nothing more. */
 	if (reply->type == REDIS_REPLY_ARRAY)
 		return 0;
-	return error_of(reply, error, size);
+	return reply_error(reply, error, size);
 }
 
 int reply_text(const redisReply *reply, char **text, char *error, size_t size)
 {
 	if (reply->type != REDIS_REPLY_STRING)
-		return error_of(reply, error, size);
+		return reply_error(reply, error, size);
 	*text = strndup(reply->str, reply->len);
 	if (*text)
 		return 0;

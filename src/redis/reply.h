@@ -14,8 +14,14 @@
 bool reply_is_noscript(const redisReply *reply);
 
 /*
+ * What an error reply means: -EACCES, -EPROTO or -EAGAIN as in store.h, with
+ * a line for people in `error`.  -EPROTO when it is not an error reply.
+ */
+int reply_error(const redisReply *reply, char *error, size_t size);
+
+/*
  * The answer to AUTH or SELECT: 0 when it is the status OK; else an
- * error as below, but without the server's own words: it, or a proxy, may
+ * error as above, but without the server's own words: it, or a proxy, may
  * repeat the password.
  */
 int reply_handshake(const redisReply *reply, char *error, size_t size);

@@ -19,7 +19,9 @@
 #include "ready.h"
 #include "redis/conn.h"
 #include "redis/reply.h"
+#include "redis/rights.h"
 #include "redis/scripts.h"
+#include "redis/single.h"
 
 #define KEYS_MAX 7
 #define ARGV_MAX 13
@@ -53,7 +55,7 @@ struct store {
 };
 
 struct call {
-	const struct script *script;
+	const struct script *script; /* NULL: the arguments are a command */
 	int key_count;
 	char keys[KEYS_MAX][KEY_MAX_BYTES];
 	int argument_count;
@@ -219,10 +221,13 @@ static bool append_call(char **bytes, size_t *length, const struct call *call,
 	char key_count[16];
 	int argc = 0, i;
 
-	snprintf(key_count, sizeof(key_count), "%d", call->key_count);
-	argv[argc++] = by_text ? "EVAL" : "EVALSHA";
-	argv[argc++] = by_text ? call->script->text : call->script->sha1;
-	argv[argc++] = key_count;
+	if (call->script) {
+		snprintf(key_count, sizeof(key_count), "%d", call->key_count);
+		argv[argc++] = by_text ? "EVAL" : "EVALSHA";
+		argv[argc++] =
+			by_text ? call->script->text : call->script->sha1;
+		argv[argc++] = key_count;
+	}
 	for (i = 0; i < call->key_count; i++)
 		argv[argc++] = call->keys[i];
 	for (i = 0; i < call->argument_count; i++)
@@ -299,7 +304,7 @@ static int receive_answer(struct store *store, redisReply **answer,
 	return 0;
 }
 
-/* Calls the script.  0 with *answer to be freed, or a negative errno. */
+/* Makes the call.  0 with *answer to be freed, or a negative errno. */
 static int call_script(struct store *store, const struct call *call,
 		       int64_t deadline_ns, unsigned int user_timeout_ms,
 		       redisReply **answer)
@@ -316,11 +321,22 @@ static int call_script(struct store *store, const struct call *call,
 			store->meanwhile(store->meanwhile_context);
 		if (!err)
 			err = receive_answer(store, answer, deadline_ns);
-		if (err || by_text || !reply_is_noscript(*answer))
+		if (err || by_text || !call->script ||
+		    !reply_is_noscript(*answer))
 			break;
 		freeReplyObject(*answer);
 	}
 	return err;
+}
+
+/* Returns `result`, which `answer` came to, having named what was denied. */
+static int name_denied(struct store *store, const struct call *call,
+		       const redisReply *answer, int result)
+{
+	if (result == -EACCES)
+		rights_name_denied(answer, call->script->text, store->error,
+				   sizeof(store->error));
+	return result;
 }
 
 /* === the requests ======================================================= */
@@ -403,6 +419,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	}
 	result = reply_acquire(answer, token, refusal, store->error,
 			       sizeof(store->error));
+	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);
 	/* An error may come from the middle of the script. */
 	store->claimed = result != STORE_REFUSED || refusal->place > 0 ||
@@ -482,6 +499,7 @@ int store_renew(struct store *store, const struct claim *claim,
 		return result;
 	result = reply_renew(answer, asked_by, store->error,
 			     sizeof(store->error));
+	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);
 	return result;
 }
@@ -509,6 +527,7 @@ int store_release(struct store *store, const struct claim *claim, bool lift,
 	if (result)
 		return result;
 	result = reply_release(answer, store->error, sizeof(store->error));
+	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);
 	if (result == STORE_DONE)
 		store->claimed = false;
@@ -548,6 +567,39 @@ void store_withdraw(struct store *store, const struct claim *claim,
 
 /* === looking ============================================================ */
 
+int single_command(struct store *store, const char *const *words,
+		   int64_t deadline_ns, redisReply **reply)
+{
+	struct call call = { 0 };
+
+	while (*words)
+		add_argument(&call, *words++);
+	return call_script(store, &call, deadline_ns, LOOK_USER_TIMEOUT_MS,
+			   reply);
+}
+
+int single_pause(struct store *store, int64_t until_ns)
+{
+	int err = wait_until_ready(-1, 0, until_ns, store->cancel_fd);
+
+	return err == -ETIMEDOUT ? 0 : fail(store, err, "wait for");
+}
+
+const char *single_address(const struct store *store)
+{
+	return store->address_text;
+}
+
+const char *single_user(const struct store *store)
+{
+	return store->url.has_user ? store->url.user : "default";
+}
+
+char *single_error(struct store *store)
+{
+	return store->error;
+}
+
 /* 0 with *text, malloc'ed, of a script that returns one; or a negative errno. */
 static int call_for_text(struct store *store, const struct call *call,
 			 int64_t deadline_ns, char **text)
@@ -561,6 +613,7 @@ static int call_for_text(struct store *store, const struct call *call,
 	if (err)
 		return err;
 	err = reply_text(answer, text, store->error, sizeof(store->error));
+	err = name_denied(store, call, answer, err);
 	freeReplyObject(answer);
 	return err;
 }
@@ -596,6 +649,7 @@ int store_break(struct store *store, const char *name, bool force,
 		return result;
 	result = reply_break(answer, left_ms, store->error,
 			     sizeof(store->error));
+	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);
 	return result;
 }

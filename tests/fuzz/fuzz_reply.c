@@ -15,6 +15,8 @@
 #include "clock.h"
 #include "redis/conn.h"
 #include "redis/reply.h"
+#include "redis/rights.h"
+#include "redis/scripts.h"
 #include "waitshow.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -46,6 +48,10 @@ static void judge(const redisReply *reply)
 		abort();
 	if (result == STORE_REFUSED)
 		refusal_format(&refusal, text, sizeof(text));
+	rights_judge(reply);
+	if (result == -EACCES)
+		rights_name_denied(reply, script_acquire.text, error,
+				   sizeof(error));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
