@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +41,10 @@ static int print_exports(const struct run *run)
 	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		const char *value = getenv(names[i]);
 
+		/* The script's own may have a password, which was taken out. */
+		if (!strcmp(names[i], "CFLOCK_SERVER") &&
+		    !run->options.has_server_argument)
+			continue;
 		if (!value)
 			continue;
 		printf("export %s=", names[i]);
@@ -49,6 +55,18 @@ static int print_exports(const struct run *run)
 	if (ferror(stdout) || fflush(stdout) != 0)
 		return run_fail_os("write to standard output", -errno);
 	return EXIT_SUCCESS;
+}
+
+/* That of "$(cflock ... 2>&1)" ends, or the script would wait for ever. */
+static void let_go_of_error_pipe(void)
+{
+	struct stat out, err;
+
+	if (fstat(STDOUT_FILENO, &out) < 0 || fstat(STDERR_FILENO, &err) < 0 ||
+	    out.st_dev != err.st_dev || out.st_ino != err.st_ino ||
+	    (!S_ISFIFO(err.st_mode) && !S_ISSOCK(err.st_mode)))
+		return;
+	run_let_go_of(STDERR_FILENO);
 }
 
 /*
@@ -63,11 +81,14 @@ static int hold_attached(struct run *run, int ready)
 		.signals = &run->signals,
 		.tree = &run->tree,
 		.attached = &run->attached,
+		.ready = ready,
 		.door = &door,
 		.stop_signal = run->options.stop_signal,
 	};
 	int err, code;
 
+	/* Nobody could continue us. */
+	run->signals.never_stop = true;
 	/* Out of reach of what is sent to the script's process group. */
 	if (setsid() < 0 || chdir("/") < 0)
 		log_line(LOG_VERBOSE, "cannot leave the session: %s",
@@ -78,21 +99,39 @@ static int hold_attached(struct run *run, int ready)
 		return run_fail_os("open a socket to be asked for the release",
 				   err);
 	}
+	let_go_of_error_pipe();
+	run_let_go_of_pipes();
 	code = run_start(run, &supervision);
 	if (code)
 		return code;
-	run_let_go_of_pipes();
-	if (write(ready, "", 1) != 1)
-		log_line(LOG_VERBOSE, "nobody waits for the lock any more");
-	close(ready);
 	return run_to_end(run, &supervision);
+}
+
+/* 0 when the lock is held; -1 when it is not, or a signal that is to end us. */
+static int wait_until_held(const struct run *run, int ready)
+{
+	struct pollfd fds[] = {
+		{ .fd = ready, .events = POLLIN },
+		{ .fd = run->signals.cancel_fd, .events = POLLIN },
+	};
+	char byte;
+	int number;
+
+	for (;;) {
+		if (poll(fds, 2, -1) < 0)
+			continue;
+		if (fds[0].revents)
+			return read(ready, &byte, 1) == 1 ? 0 : -1;
+		number = signals_take_deadly(&run->signals);
+		if (number)
+			return number;
+	}
 }
 
 int attach_hold(struct run *run)
 {
-	int ready[2], status = 0;
+	int ready[2], status = 0, number;
 	pid_t holder = -1;
-	char byte;
 
 	if (pipe2(ready, O_CLOEXEC) == 0) {
 		holder = fork();
@@ -108,10 +147,16 @@ int attach_hold(struct run *run)
 		return run_fail_os("start a process in the background", err);
 	}
 	close(ready[1]);
-	if (read(ready[0], &byte, 1) == 1)
+	number = wait_until_held(run, ready[0]);
+	if (number == 0)
 		return print_exports(run);
+	close(ready[0]); /* the holder lets go, if it has not ended */
 	while (waitpid(holder, &status, 0) < 0 && errno == EINTR)
 		;
+	if (number > 0) {
+		attach_fail_script(EXIT_SIGNAL_BASE + number);
+		signals_die_of(number);
+	}
 	return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
 							: EXIT_OS_ERROR;
 }
@@ -138,6 +183,11 @@ int attach_watch(struct run *run)
 		return 0;
 	case -ESRCH:
 		return refuse(EXIT_BAD_USAGE, "there is no such process");
+	case -ENOTSUP:
+		return refuse(EXIT_BAD_USAGE,
+			      "the first process of a container could not be "
+			      "stopped if the lease were lost; start it under "
+			      "cflock, or under an init");
 	case -EPERM:
 		return refuse(EXIT_BAD_USAGE,
 			      "the process is another user's: it could not be "
@@ -196,7 +246,7 @@ bool attach_is_wanted(int argc, char **argv)
 	int i;
 
 	for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (!strncmp(argv[i], "--at", 4))
+		if (!strncmp(argv[i], "--a", 3))
 			return true;
 	return false;
 }

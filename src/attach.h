@@ -26,7 +26,7 @@ int attach_hold(struct run *run);
  */
 void attach_fail_script(int code);
 
-/* True when the arguments want it, even if they are not right. */
+/* True when arguments that are not right may want it. */
 bool attach_is_wanted(int argc, char **argv);
 
 /* --release: asks whoever holds the lock `name`, attached to this script.

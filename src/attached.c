@@ -101,6 +101,8 @@ int attached_open(struct attached *attached, pid_t pid)
 
 	if (pid == getpid())
 		return -EINVAL;
+	if (pid == 1)
+		return -ENOTSUP;
 	pidfd = tree_open_pidfd(pid);
 	if (pidfd < 0)
 		return errno == EINVAL ? -ESRCH : -errno;
@@ -134,10 +136,26 @@ bool attached_is_stopped(const struct attached *attached)
 	       !attached_has_ended(attached);
 }
 
+/* Those that have ended, but for the first, need no descriptor any more. */
+static void drop_dead(struct attached *attached)
+{
+	size_t i, kept = 1;
+
+	for (i = 1; i < attached->count; i++) {
+		if (is_readable(attached->found[i].pidfd))
+			close(attached->found[i].pidfd);
+		else
+			attached->found[kept++] = attached->found[i];
+	}
+	attached->count = kept;
+}
+
 void attached_gather(struct attached *attached)
 {
 	size_t i, j, count;
 	pid_t *children;
+
+	drop_dead(attached);
 
 	/* The list grows while it is walked. */
 	for (i = 0; i < attached->count; i++) {
@@ -155,12 +173,51 @@ void attached_gather(struct attached *attached)
 	}
 }
 
+/* True once none of those that were found can start another. */
+static bool all_frozen(const struct attached *attached)
+{
+	pid_t parent;
+	char state;
+	size_t i;
+
+	for (i = 0; i < attached->count; i++)
+		if (!is_readable(attached->found[i].pidfd) &&
+		    tree_look_up(attached->found[i].pid, &state, &parent) &&
+		    state != 'T' && state != 'Z')
+			return false;
+	return true;
+}
+
+/*
+ * Stops all, until none is found that could start another, so that none is left
+ * out: what loses its parent before it is found is never found.
+ */
+static void freeze(struct attached *attached)
+{
+	size_t before, i;
+	int rounds = 0;
+	bool done;
+
+	do {
+		for (i = 0; i < attached->count; i++)
+			send_signal(attached->found[i].pidfd, SIGSTOP);
+		done = all_frozen(attached);
+		before = attached->count;
+		attached_gather(attached);
+		if (attached->count > before)
+			done = false;
+		else if (!done)
+			poll(NULL, 0,
+			     1); /* it takes effect when they run next */
+	} while (!done && ++rounds < FREEZE_ROUNDS_MAX);
+}
+
 void attached_signal(struct attached *attached, const int *signals,
 		     size_t count, int64_t until_ns)
 {
 	size_t i, j;
 
-	attached_gather(attached);
+	freeze(attached);
 	for (i = 0; i < attached->count && clock_boot_ns() < until_ns; i++)
 		for (j = 0; j < count; j++)
 			send_signal(attached->found[i].pidfd, signals[j]);
@@ -168,16 +225,9 @@ void attached_signal(struct attached *attached, const int *signals,
 
 size_t attached_kill(struct attached *attached)
 {
-	size_t refused = 0, before, i;
-	int rounds = 0;
+	size_t refused = 0, i;
 
-	do {
-		for (i = 0; i < attached->count; i++)
-			send_signal(attached->found[i].pidfd, SIGSTOP);
-		before = attached->count;
-		attached_gather(attached);
-	} while (attached->count > before && ++rounds < FREEZE_ROUNDS_MAX);
-
+	freeze(attached);
 	for (i = 0; i < attached->count; i++)
 		if (send_signal(attached->found[i].pidfd, SIGKILL) == -EPERM)
 			refused++;

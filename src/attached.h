@@ -27,7 +27,8 @@ struct attached {
 
 /*
  * Returns 0 or a negative errno: -ESRCH no such process, -EPERM it may not be
- * signalled by this user, -ENOSYS the kernel is too old, -EINVAL it is we.
+ * signalled by this user, -ENOTSUP it is the first of its container, which cannot
+ * be killed from within, -ENOSYS the kernel is too old, -EINVAL it is we.
  */
 int attached_open(struct attached *attached, pid_t pid);
 
@@ -39,7 +40,7 @@ bool attached_is_stopped(const struct attached *attached);
 void attached_gather(struct attached *attached);
 
 /*
- * Gathers, and sends the `count` signals, in their order, to all that was found,
+ * Stops all that is found, as below, and sends the `count` signals, in their order, of which the last is to be SIGCONT, to all,
  * parents before their children; begins no other process after until_ns
  * (CLOCK_BOOTTIME).
  */

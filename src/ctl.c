@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "ctl/ctl.h"
 #include "log.h"
 #include "options.h"
+#include "stdfds.h"
 
 #define TRY_HELP "; see cflockctl --help"
 
@@ -339,6 +341,10 @@ int main(int argc, char **argv)
 	int code;
 
 	log_set_program("cflockctl");
+	/* As a parent may have ignored it: the end of a helper is waited for. */
+	signal(SIGCHLD, SIG_DFL);
+	if (stdfds_keep() < 0)
+		return EXIT_OS_ERROR;
 	code = read_arguments(&arguments, argc, argv);
 	if (code)
 		return code;

@@ -14,6 +14,9 @@
 /* Who knocks, and says no name, is not waited for longer. */
 #define SAY_NAME_MS 200
 
+/* A release takes 2 s at most. */
+#define ANSWER_S 10
+
 enum answer {
 	RELEASED = 'r',
 	NOT_RELEASED = 'f',
@@ -93,8 +96,14 @@ bool door_let_in(struct door *door)
 {
 	int fd = accept4(door->fd, NULL, NULL, SOCK_CLOEXEC);
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Without a descriptor for them, they would knock for ever. */
+		if (errno == EMFILE || errno == ENFILE) {
+			close(door->fd);
+			door->fd = -1;
+		}
 		return false;
+	}
 	if (!is_allowed(fd)) {
 		answer(fd, OTHER_USER);
 	} else if (!says_name(fd, door->name)) {
@@ -123,13 +132,17 @@ int door_knock(const char *id, const char *name)
 	struct sockaddr_un address;
 	socklen_t length = fill_address(&address, id);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct timeval limit = { .tv_sec = ANSWER_S };
 	char byte = 0;
 	int err = 0;
 
 	if (fd < 0)
 		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	if (connect(fd, (struct sockaddr *)&address, length) < 0)
 		err = errno == ECONNREFUSED ? -ENOENT : -errno;
+	else if (!is_allowed(fd)) /* whoever it is, it holds no lock of ours */
+		err = -ENOENT;
 	else if (send(fd, name, strlen(name), MSG_NOSIGNAL) < 0 ||
 		 recv(fd, &byte, 1, 0) != 1)
 		err = -EIO;

@@ -512,12 +512,18 @@ static void wait_for_events(struct guard *g, bool killing)
 /* Until the tree is dead, or, for command_only, the command ended in time. */
 static void guard_tree(struct guard *g)
 {
-	enum lease_phase phase = LEASE_HELD;
+	enum lease_phase phase;
 	bool left = true;
 
+	/*
+	 * Looked at behind the timer: what was due when it was set needs none, and
+	 * is seen here.
+	 */
 	arm_timer(g, clock_now());
+	phase = lease_phase(&g->lease, clock_now());
 	for (;;) {
-		wait_for_events(g, phase == LEASE_KILLING);
+		if (phase == LEASE_HELD || g->stopping)
+			wait_for_events(g, phase == LEASE_KILLING);
 		read_orders(g);
 		left = reap(g);
 		phase = lease_phase(&g->lease, clock_now());
@@ -527,6 +533,7 @@ static void guard_tree(struct guard *g)
 		if (phase != LEASE_HELD && !g->stopping) {
 			stop_tree(g);
 			arm_timer(g, clock_now());
+			phase = lease_phase(&g->lease, clock_now());
 		}
 		if (phase == LEASE_KILLING &&
 		    clock_boot_ns() >= g->next_sweep_ns)
@@ -602,7 +609,10 @@ static int start_guarding(struct guard *g, const char *token)
 	if (g->job->attached) {
 		g->attached.spared[0] = self;
 		g->attached.spared[1] = g->parent;
-		g->command = g->attached.pid;
+		if (lease_phase(&g->lease, clock_now()) == LEASE_HELD) {
+			g->command = g->attached.pid;
+			report(g, GUARDIAN_STARTED, 0, MSG_DONTWAIT);
+		}
 		return 0;
 	}
 	if (setenv("CFLOCK_TOKEN", token, 1) < 0)

@@ -50,6 +50,7 @@ struct guardian {
 };
 
 enum guardian_report_kind {
+	GUARDIAN_STARTED, /* an attached process is guarded */
 	GUARDIAN_STOPPED, /* status: the signal that stopped the command */
 	GUARDIAN_CONTINUED,
 	GUARDIAN_ASKED,       /* by guardian_ask(): stop signal sent */

@@ -34,35 +34,28 @@
 #include "release.h"
 #include "renewer.h"
 #include "run.h"
+#include "stdfds.h"
 #include "tell.h"
 
 #define ID_BYTES 16
 
-/*
- * A standard descriptor that was closed when we were called must not become a
- * socket of ours, and is to be closed again in the command.
- */
-static int keep_standard_descriptors(void)
+void run_let_go_of(int fd)
 {
-	int fd;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	for (fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 &&
-		    open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
-			return -errno;
-	return 0;
+	if (null < 0) {
+		close(fd);
+		return;
+	}
+	dup2(null, fd);
+	if (null > STDERR_FILENO)
+		close(null);
 }
 
 void run_let_go_of_pipes(void)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null < 0)
-		return;
-	dup2(null, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	if (null > STDERR_FILENO)
-		close(null);
+	run_let_go_of(STDIN_FILENO);
+	run_let_go_of(STDOUT_FILENO);
 }
 
 static bool has_terminal(void)
@@ -238,6 +231,7 @@ void run_call_off(struct run *run)
 	};
 
 	guardian_dismiss(&run->guardian);
+	store_set_cancel_fd(run->store, -1);
 	release(run->store, &request);
 }
 
@@ -423,13 +417,14 @@ int main(int argc, char **argv)
 	static struct run run;
 	char error[OPTIONS_ERROR_MAX];
 	int action, code, err;
-	bool attaching;
 
-	err = keep_standard_descriptors();
-	if (err)
+	err = stdfds_keep();
+	if (err) {
+		if (attach_is_wanted(argc, argv))
+			attach_fail_script(EXIT_OS_ERROR);
 		return run_fail_os("open /dev/null", err);
+	}
 
-	attaching = attach_is_wanted(argc, argv);
 	action = options_read(argc, argv, &run.options, error);
 	switch (action) {
 	case OPTIONS_RUN:
@@ -448,7 +443,7 @@ int main(int argc, char **argv)
 						  error)
 			       : tell_not_started("usage", EXIT_BAD_USAGE,
 						  error);
-		if (attaching)
+		if (attach_is_wanted(argc, argv))
 			attach_fail_script(code);
 		return code;
 	}
@@ -462,10 +457,13 @@ int main(int argc, char **argv)
 	 */
 	if (run.options.server.has_password)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	/* In the background they would be kept from whoever waits for their end. */
+	if (run.options.attach)
+		stdfds_close_others();
 	set_up_messages(&run.options);
 	/* Not exit(): the renewing thread may be in the middle of anything. */
 	code = prepare_and_run(&run);
-	if (code && attaching)
+	if (code && run.options.attach)
 		attach_fail_script(code);
 	_exit(code);
 }

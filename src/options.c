@@ -393,6 +393,7 @@ int options_read(int argc, char **argv, struct options *options,
 	rc = read_sources(&values, &credentials, argc, argv);
 	if (rc == OPTIONS_RUN || rc == OPTIONS_RELEASE) {
 		*options = values.options;
+		options->has_server_argument = values.has_server_argument;
 	} else {
 		if (values.options.log_json)
 			options->log_json = true;

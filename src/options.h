@@ -22,7 +22,8 @@ struct options {
 	char *const *command; /* NULL-terminated; empty only with --attach */
 	pid_t attach;         /* 0 when not given */
 
-	struct url server; /* credentials of all sources merged in */
+	bool has_server_argument; /* -S */
+	struct url server;        /* credentials of all sources merged in */
 
 	bool shared;         /* -s */
 	int slots;           /* --slots; 0 when not given */

@@ -167,7 +167,8 @@ static void take_answer(struct renewer *renewer, struct attempt *attempt,
 {
 	struct lease *lease = &renewer->lease;
 
-	if (*attempt->asked_by && !*renewer->asked_by &&
+	if (*attempt->asked_by &&
+	    strcmp(attempt->asked_by, renewer->asked_by) != 0 &&
 	    guardian_ask(renewer->guardian) == 0)
 		memcpy(renewer->asked_by, attempt->asked_by,
 		       sizeof(renewer->asked_by));
@@ -242,8 +243,10 @@ static void *renew_until_stopped(void *argument)
 		int64_t wait_ns;
 
 		/* After that instant a success would not count: ask no more. */
-		if (lease_phase(&renewer->lease, clock_now()) != LEASE_HELD)
+		if (lease_phase(&renewer->lease, clock_now()) != LEASE_HELD) {
+			guardian_lose(renewer->guardian);
 			break;
+		}
 		wait_ns = until_due_ns(renewer);
 		if (wait_ns == 0) {
 			renew_once(renewer);

@@ -51,6 +51,9 @@ void run_call_off(struct run *run);
 /* The command has them now.  Held by us, a pipe would not end with it. */
 void run_let_go_of_pipes(void);
 
+/* The same for one descriptor. */
+void run_let_go_of(int fd);
+
 /* Says that `doing` failed by a negative errno.  Returns the exit code. */
 int run_fail_os(const char *doing, int err);
 

@@ -112,10 +112,13 @@ int signals_take_deadly(const struct signals *signals)
 	       (ssize_t)sizeof(info)) {
 		int number = (int)info.ssi_signo;
 
-		if (number == SIGTSTP || number == SIGTTIN || number == SIGTTOU)
-			raise(SIGSTOP);
-		else if (signals_is_deadly(signals, number))
+		if (number == SIGTSTP || number == SIGTTIN ||
+		    number == SIGTTOU) {
+			if (!signals->never_stop)
+				raise(SIGSTOP);
+		} else if (signals_is_deadly(signals, number)) {
 			return number;
+		}
 	}
 	return signals->watched >= 0 && poll(&watched, 1, 0) > 0 ? SIGHUP : 0;
 }

@@ -13,6 +13,7 @@ struct signals {
 	int fd;              /* signalfd, non-blocking, close-on-exec */
 	int cancel_fd;       /* readable when there may be a reason to end */
 	int watched;         /* pidfd that signals_watch() was given; else -1 */
+	bool never_stop;     /* by signals_take_deadly() */
 	sigset_t handled;    /* what fd reads */
 	sigset_t given_mask; /* as it was when cflock started */
 	sigset_t given_ignored;

@@ -229,6 +229,12 @@ static bool read_reports(const struct supervision *s, struct outcome *outcome)
 
 	while ((n = guardian_read(s->guardian, &report)) > 0) {
 		switch (report.kind) {
+		case GUARDIAN_STARTED:
+			/* Whoever waits for it may be gone: nobody wants it. */
+			if (write(s->ready, "", 1) != 1)
+				guardian_let_go(s->guardian);
+			close(s->ready);
+			break;
 		case GUARDIAN_STOPPED:
 			follow_into_stop(s, &report);
 			break;
@@ -278,9 +284,11 @@ void supervise(const struct supervision *s, struct outcome *outcome)
 		int64_t ns = renewer_tend(s->renewer);
 		struct timespec timeout = clock_timespec(ns);
 
+		fds[2].fd = s->door ? s->door->fd : -1;
 		ppoll(fds, 3, ns < 0 ? NULL : &timeout, NULL);
 		pass_signals_on(s, outcome);
-		if ((fds[2].revents & POLLIN) && door_let_in(s->door))
-			guardian_let_go(s->guardian);
+		if ((fds[2].revents & POLLIN) && door_let_in(s->door) &&
+		    guardian_let_go(s->guardian) < 0)
+			door_answer(s->door, false);
 	} while (!read_reports(s, outcome));
 }

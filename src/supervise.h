@@ -20,6 +20,7 @@ struct supervision {
 	const struct signals *signals;
 	const struct tree *tree;
 	struct attached *attached; /* in the place of a command; else NULL */
+	int ready;         /* with that: a byte goes there when it is guarded */
 	struct door *door; /* where its release may be asked for, or NULL */
 	bool on_terminal;  /* command and we share a process group */
 	int stop_signal;   /* the guardian's, for telling */

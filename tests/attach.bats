@@ -442,3 +442,89 @@ has_line_of() {
 	ends_with 143
 	all_gone
 }
+
+@test "the holder is held up until the lease is over: the script is stopped, or goes without" {
+	cat >"$work/script" <<-'END'
+		eval "$(strace -qq -f -o /dev/null -e trace=setsid -e inject=setsid:delay_enter=2000000 \
+			"$CFLOCK" --attach $$ -t 1s "$name")" || exit
+		touch "$work/ran"
+		sleep 60
+	END
+	code=0
+	sh "$work/script" 2>>"$err" || code=$?
+	[ "$code" = 79 ] || [ "$code" = 143 ] || fail "$code: $(cat "$err")"
+	[ ! -e "$work/ran" ]
+	wait_until nothing_left "$name"
+}
+
+@test "no descriptors to be had: nothing is run" {
+	write_script <<-'END'
+		redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name}" >>"$work/ran"
+	END
+	for limit in $(seq 6 20); do
+		bash -c "ulimit -n $limit; exec sh '$work/script'" 2>>"$err" || true
+	done
+	[ ! -e "$work/ran" ] || [ "$(sort -u "$work/ran")" = 1 ]
+	wait_until nothing_left "$name"
+}
+
+@test "children that are forked while it is stopped are dead in time, too" {
+	write_script -t 1s <<-'END'
+		touch "$work/ready"
+		while :; do "$work/stamper" "$marker" & sleep 0.01; done
+	END
+	start dash
+	wait_until test -s "$work/stamps"
+	end_ms=$(lease_end_ms)
+	rcli del "$key"
+	ends_with 143
+	wait_until eval "! pgrep -f 'stamper $marker'"
+	[ "$(last_stamp_ms)" -lt "$end_ms" ]
+}
+
+@test "stderr in the same pipe, and descriptors that it inherits, are not kept" {
+	cat >"$work/script" <<-'END'
+		exec 9>"$work/file"
+		flock 9
+		lock=$("$CFLOCK" -v --attach $$ "$name" 2>&1) || exit 9
+		exec 9>&-
+		flock -n "$work/file" true || exit 8
+		redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name}"
+	END
+	expect 0 sh "$work/script"
+	[ "$output" = 1 ]
+	wait_until nothing_left "$name"
+}
+
+@test "abbreviated and wrong, it fails the script; elsewhere it prints nothing" {
+	expect 64 "$CFLOCK" --a $$ --nonsense "$name"
+	[ "$output" = "(exit 64)" ]
+	expect 0 "$CFLOCK" --a $$ "$name"
+	[[ $output == *CFLOCK_TOKEN* ]]
+	expect 1 "$CFLOCK" -n "$name" echo --attach
+	[ -z "$output" ]
+	pkill -KILL -fx "$CFLOCK --a .*"
+	rcli del "$key"
+}
+
+@test "the script's own CFLOCK_SERVER, and its password, are left alone" {
+	rcli acl setuser guard reset on '>s3cret' '~*' +@all
+	write_script <<-'END'
+		[ "$CFLOCK_SERVER" = "unix://guard:s3cret@$REDIS_SOCKET" ] || exit 9
+		eval "$("$CFLOCK" --attach $$ "$name.2")" || exit 8
+		"$CFLOCK" --release "$name.2" || exit 7
+	END
+	CFLOCK_SERVER=unix://guard:s3cret@$REDIS_SOCKET expect 0 sh "$work/script"
+	wait_until nothing_left "$name"
+}
+
+@test "the first process of a container: refused" {
+	if [ "$(id -u)" = 0 ]; then
+		write_script <<-'END'
+			touch "$work/ran"
+		END
+		expect 64 unshare -pf --mount-proc sh "$work/script"
+		says "first process of a container"
+		[ ! -e "$work/ran" ]
+	fi
+}

@@ -230,3 +230,22 @@ asks_a_frozen_redis() {
 	rcli ping
 	[ ! -e "$work/ran" ]
 }
+
+@test "a guardian that was held up until the lease was over kills at once" {
+	asks_a_frozen_redis
+	kill -KILL "$asker"
+	wait_gone "$waiting"
+	thaw_redis
+	in_background strace -qq -f -o /dev/null -e trace=close_range \
+		-e inject=close_range:delay_enter=2000000 "$CFLOCK" --ttl 1s "$name" \
+		bash -c 'trap "" TERM; while :; do sleep 0.02; done; exit 0' "marker-$name"
+	pids+=("$background")
+	wait_until is_locked "$name"
+	freeze_redis
+	code=0
+	wait "$background" || code=$?
+	[ "$code" = 79 ]
+	[ -z "$(pgrep -f "marker-$name")" ]
+	thaw_redis
+	wait_until nothing_left "$name"
+}

@@ -207,3 +207,11 @@ print(value)' "$1" <<<"$output"
 	[ "$code" = 71 ]
 	grep -q "cannot write to standard output" "$work/err"
 }
+
+@test "with standard output closed, nothing of it goes to the server" {
+	hold DEL
+	wait_until is_locked DEL
+	rcli set exclusive kept
+	"$CTL" list >&- 2>/dev/null || true
+	[ "$(rcli get exclusive)" = kept ]
+}

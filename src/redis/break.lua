@@ -3,7 +3,7 @@
 -- ARGV  1 "ask" or "force"
 --       2 ids, separated by blanks, of the holders that are meant
 --       3 who wants it, for people
---       4 ask: ms for which that is to be told to them
+--       4 ask: ms for which that is to be told to them, at least
 --
 -- "ask" is told to each with its renewals, which go on.  "force": no renewal of
 -- theirs succeeds any more, and the lock stays shut until all of their leases are
@@ -22,7 +22,9 @@ end
 if how == 'ask' then
 	for id, holder in pairs(held) do
 		if meant[id] then
-			call('SET', stop_key(id), who, 'PX', ARGV[4])
+			-- It may not renew before the most of that is over.
+			call('SET', stop_key(id), who, 'PX',
+				math.max(tonumber(ARGV[4]), holder.ends - now))
 			count = count + 1
 			ends = math.max(ends, holder.ends)
 		end

@@ -117,11 +117,17 @@ static int read_to_end(int fd, char *buffer, size_t size, int64_t deadline_ns,
 
 static int wait_for(pid_t pid)
 {
+	const struct timespec at_once = { 0 };
+	sigset_t sigchld;
 	int status;
 
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
+	/* Its signal, where it is blocked, would seem to ask us to cancel. */
+	sigemptyset(&sigchld);
+	sigaddset(&sigchld, SIGCHLD);
+	sigtimedwait(&sigchld, NULL, &at_once);
 	if (!WIFEXITED(status))
 		return -EAGAIN;
 	switch (WEXITSTATUS(status)) {
