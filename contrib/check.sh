@@ -9,6 +9,8 @@ work=$(mktemp -d) || exit 1
 src=$work/src
 steps_failed=0
 jobs=-j$(nproc)
+# Tests wait more than they work.
+test_jobs=-j$((2 * $(nproc)))
 
 # distcheck leaves a folder behind that cannot be written to when it fails.
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
@@ -56,7 +58,7 @@ suite() {
 	done
 	[ $# -eq 0 ] || shift
 	# shellcheck disable=SC2086 # a list
-	build $options && make "$jobs" check "$@"
+	build $options && make "$test_jobs" check "$@"
 }
 
 # The tests of a list that exist: unit tests all, and the bats files named.
