@@ -14,6 +14,7 @@
 
 #include "door.h"
 #include "exitcodes.h"
+#include "log.h"
 #include "tell.h"
 
 /* 'text', for a shell. */
@@ -66,6 +67,7 @@ static void let_go_of_error_pipe(void)
 	    out.st_dev != err.st_dev || out.st_ino != err.st_ino ||
 	    (!S_ISFIFO(err.st_mode) && !S_ISSOCK(err.st_mode)))
 		return;
+	log_let_go();
 	run_let_go_of(STDERR_FILENO);
 }
 

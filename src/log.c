@@ -51,6 +51,13 @@ void log_setup(enum log_level most, const char *name)
 		open_unwaiting();
 }
 
+void log_let_go(void)
+{
+	if (unwaiting_fd >= 0)
+		close(unwaiting_fd);
+	unwaiting_fd = -1;
+}
+
 int log_open_syslog(void)
 {
 	int err = devlog_open();

@@ -33,6 +33,9 @@ void log_set_program(const char *program);
 /* `name` is the lock's, put behind "cflock: "; NULL before it is known. */
 void log_setup(enum log_level most, const char *name);
 
+/* Stderr is about to be another: nothing but its descriptor is kept of it. */
+void log_let_go(void);
+
 /* From now on to syslog, too.  0 or a negative errno. */
 int log_open_syslog(void);
 

@@ -500,11 +500,12 @@ has_line_of() {
 	expect 64 "$CFLOCK" --a $$ --nonsense "$name"
 	[ "$output" = "(exit 64)" ]
 	expect 0 "$CFLOCK" --a $$ "$name"
-	[[ $output == *CFLOCK_TOKEN* ]]
+	exports=$output
+	[[ $exports == *CFLOCK_TOKEN* ]]
 	expect 1 "$CFLOCK" -n "$name" echo --attach
 	[ -z "$output" ]
-	pkill -KILL -fx "$CFLOCK --a .*"
-	rcli del "$key"
+	eval "$exports"
+	"$CFLOCK" --release "$name"
 }
 
 @test "the script's own CFLOCK_SERVER, and its password, are left alone" {

@@ -376,7 +376,7 @@ recorded() {
 		check sleep 1.5
 		check is_locked $name
 		line fg
-		expect sleep
+		poll [ "\$(state_of "\$(pgrep -x -f "sleep $marker")")" = S ]
 		key C-c
 		expect inner>
 		line exit 43
