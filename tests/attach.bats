@@ -127,9 +127,9 @@ has_line_of() {
 }
 
 @test "renewed while it runs, free as soon as it has ended" {
-	write_script -t 500ms <<-'END'
+	write_script -t 2s <<-'END'
 		touch "$work/ready"
-		sleep 2
+		sleep 4
 	END
 	start sh
 	while is_alive "$script"; do
@@ -268,7 +268,7 @@ has_line_of() {
 
 # Of the children that it knows: a grandchild whose parent has ended, too.
 @test "lease lost: script and children are asked, then dead before its end" {
-	write_script -t 1s <<-'END'
+	write_script -t 2s <<-'END'
 		trap 'echo asked >>"$work/asked"' TERM
 		"$work/stamper" "$marker" &
 		touch "$work/ready"
@@ -278,10 +278,10 @@ has_line_of() {
 		rm -f "$work/stamps" "$work/asked"
 		start bash
 		wait_until test -s "$work/stamps"
-		sleep 0.3 # a renewal or two
+		sleep 0.5 # a renewal or two
 		if [ "$cause" = frozen ]; then
 			freeze_redis
-			end_ms=$(($(now_ms) + 1000))
+			end_ms=$(($(now_ms) + 2000))
 		else
 			end_ms=$(lease_end_ms)
 			rcli del "$key"
@@ -297,7 +297,7 @@ has_line_of() {
 }
 
 @test "the holder is killed: the script is stopped in time" {
-	write_script -t 1s <<-'END'
+	write_script -t 2s <<-'END'
 		trap '' TERM
 		"$work/stamper" "$marker" &
 		touch "$work/ready"
@@ -314,7 +314,7 @@ has_line_of() {
 }
 
 @test "the holder is stopped: the script is dead before the lease ends" {
-	write_script -t 1s <<-'END'
+	write_script -t 2s <<-'END'
 		trap '' TERM
 		"$work/stamper" "$marker" &
 		touch "$work/ready"
@@ -345,9 +345,9 @@ has_line_of() {
 }
 
 @test "the guardian is stopped: it goes on, and so does the script" {
-	write_script -t 1s <<-'END'
+	write_script -t 2s <<-'END'
 		touch "$work/ready"
-		sleep 1.5
+		sleep 2.5
 	END
 	start sh
 	kill -STOP "$guardian"
@@ -356,7 +356,7 @@ has_line_of() {
 }
 
 @test "a script that is stopped loses its lease; in time continued, it does not" {
-	write_script -t 1s <<-'END'
+	write_script -t 2s <<-'END'
 		touch "$work/ready"
 		while [ ! -e "$work/go" ]; do sleep 0.02; done
 	END
@@ -378,7 +378,7 @@ has_line_of() {
 }
 
 @test "cflockctl break stops the script, and says who asked" {
-	write_script -t 1s <<-'END'
+	write_script -t 2s <<-'END'
 		trap 'exit 5' TERM
 		touch "$work/ready"
 		while :; do sleep 0.02; done
@@ -469,7 +469,7 @@ has_line_of() {
 }
 
 @test "children that are forked while it is stopped are dead in time, too" {
-	write_script -t 1s <<-'END'
+	write_script -t 2s <<-'END'
 		touch "$work/ready"
 		while :; do "$work/stamper" "$marker" & sleep 0.01; done
 	END
