@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -26,20 +25,6 @@ static bool is_readable(int pidfd)
 	struct pollfd fd = { .fd = pidfd, .events = POLLIN };
 
 	return poll(&fd, 1, 0) > 0;
-}
-
-/* Returns 0 or a negative errno. */
-static int send_signal(int pidfd, int signal)
-{
-#ifdef SYS_pidfd_send_signal
-	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0
-		       ? -errno
-		       : 0;
-#else
-	(void)pidfd;
-	(void)signal;
-	return -ENOSYS;
-#endif
 }
 
 /* Takes `pidfd` over.  Without memory it is left out, and met again. */
@@ -106,7 +91,7 @@ int attached_open(struct attached *attached, pid_t pid)
 	pidfd = tree_open_pidfd(pid);
 	if (pidfd < 0)
 		return errno == EINVAL ? -ESRCH : -errno;
-	err = is_readable(pidfd) ? -ESRCH : send_signal(pidfd, 0);
+	err = is_readable(pidfd) ? -ESRCH : tree_signal_pidfd(pidfd, 0);
 	if (err) {
 		close(pidfd);
 		return err;
@@ -200,7 +185,7 @@ static void freeze(struct attached *attached)
 
 	do {
 		for (i = 0; i < attached->count; i++)
-			send_signal(attached->found[i].pidfd, SIGSTOP);
+			tree_signal_pidfd(attached->found[i].pidfd, SIGSTOP);
 		done = all_frozen(attached);
 		before = attached->count;
 		attached_gather(attached);
@@ -220,7 +205,7 @@ void attached_signal(struct attached *attached, const int *signals,
 	freeze(attached);
 	for (i = 0; i < attached->count && clock_boot_ns() < until_ns; i++)
 		for (j = 0; j < count; j++)
-			send_signal(attached->found[i].pidfd, signals[j]);
+			tree_signal_pidfd(attached->found[i].pidfd, signals[j]);
 }
 
 size_t attached_kill(struct attached *attached)
@@ -229,7 +214,8 @@ size_t attached_kill(struct attached *attached)
 
 	freeze(attached);
 	for (i = 0; i < attached->count; i++)
-		if (send_signal(attached->found[i].pidfd, SIGKILL) == -EPERM)
+		if (tree_signal_pidfd(attached->found[i].pidfd, SIGKILL) ==
+		    -EPERM)
 			refused++;
 	return refused;
 }

@@ -180,23 +180,6 @@ static void tell_refused(int count)
 		   count);
 }
 
-/* The same for an attached process, which the guardian's death does not touch. */
-static void kill_attached(const struct supervision *s)
-{
-	size_t refused;
-	bool told = false;
-
-	while (!attached_has_ended(s->attached) ||
-	       !attached_is_dead(s->attached)) {
-		renewer_tend(s->renewer);
-		refused = attached_kill(s->attached);
-		if (refused && !told)
-			tell_refused((int)refused);
-		told |= refused > 0;
-		poll(NULL, 0, refused ? SWEEP_REFUSED_MS : SWEEP_EVERY_MS);
-	}
-}
-
 /*
  * The guardian is dead, and with it the command, by PDEATHSIG.  What else was
  * in the tree has become ours, as we are the next child subreaper.
@@ -218,6 +201,22 @@ static void kill_orphans(const struct supervision *s)
 		if (refused && !told)
 			tell_refused((int)refused);
 		told |= refused > 0;
+	}
+}
+
+/* The same for an attached process, which the guardian's death does not touch. */
+static void kill_attached(const struct supervision *s)
+{
+	size_t refused;
+	bool told = false;
+
+	while (!attached_is_dead(s->attached)) {
+		renewer_tend(s->renewer);
+		refused = attached_kill(s->attached);
+		if (refused && !told)
+			tell_refused((int)refused);
+		told |= refused > 0;
+		poll(NULL, 0, refused ? SWEEP_REFUSED_MS : SWEEP_EVERY_MS);
 	}
 }
 
@@ -276,7 +275,7 @@ void supervise(const struct supervision *s, struct outcome *outcome)
 	struct pollfd fds[] = {
 		{ .fd = s->guardian->fd, .events = POLLIN },
 		{ .fd = s->signals->fd, .events = POLLIN },
-		{ .fd = s->door ? s->door->fd : -1, .events = POLLIN },
+		{ .events = POLLIN },
 	};
 
 	memset(outcome, 0, sizeof(*outcome));

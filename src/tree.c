@@ -95,25 +95,36 @@ static void add_children(struct members *members, pid_t parent)
 	closedir(tasks);
 }
 
-bool tree_look_up(pid_t pid, char *state, pid_t *parent)
+/*
+ * Reads /proc/PID/stat.  Returns what stands behind the name of the process, in
+ * `stat`; NULL when it is gone.
+ */
+static char *read_stat(pid_t pid, char *stat, size_t size)
 {
-	char path[32], stat[512], *after_name;
-	int fd, number;
+	char path[32], *name_end;
 	ssize_t n;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return false;
-	n = read(fd, stat, sizeof(stat) - 1);
+		return NULL;
+	n = read(fd, stat, size - 1);
 	close(fd);
 	if (n <= 0)
-		return false;
+		return NULL;
 	stat[n] = '\0';
 	/* The name stands in brackets and may hold anything, brackets, too. */
-	after_name = strrchr(stat, ')');
-	if (!after_name ||
-	    sscanf(after_name + 1, " %c %d", state, &number) != 2)
+	name_end = strrchr(stat, ')');
+	return name_end ? name_end + 1 : NULL;
+}
+
+bool tree_look_up(pid_t pid, char *state, pid_t *parent)
+{
+	char stat[512], *fields = read_stat(pid, stat, sizeof(stat));
+	int number;
+
+	if (!fields || sscanf(fields, " %c %d", state, &number) != 2)
 		return false;
 	*parent = number;
 	return true;
@@ -121,25 +132,14 @@ bool tree_look_up(pid_t pid, char *state, pid_t *parent)
 
 bool tree_started_ns(pid_t pid, int64_t *started_ns)
 {
-	char path[32], stat[1024], *after_name;
+	char stat[1024], *field = read_stat(pid, stat, sizeof(stat));
 	unsigned long long ticks;
-	int fd, i;
-	ssize_t n;
+	int i;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	n = read(fd, stat, sizeof(stat) - 1);
-	close(fd);
-	if (n <= 0)
-		return false;
-	stat[n] = '\0';
-	/* Field 22; the name, in brackets, is the second. */
-	after_name = strrchr(stat, ')');
-	for (i = 2; after_name && i < 22; i++)
-		after_name = strchr(after_name + 1, ' ');
-	if (!after_name || sscanf(after_name, "%llu", &ticks) != 1)
+	/* Field 22; the first behind the name is the third. */
+	for (i = 3; field && i < 22; i++)
+		field = strchr(field + 1, ' ');
+	if (!field || sscanf(field, "%llu", &ticks) != 1)
 		return false;
 	*started_ns = (int64_t)(ticks * (unsigned long long)NS_PER_S /
 				(unsigned long long)sysconf(_SC_CLK_TCK));
@@ -174,8 +174,7 @@ int tree_open_pidfd(pid_t pid)
 #endif
 }
 
-/* Returns 0 or a negative errno. */
-static int signal_by_pidfd(int pidfd, int signal)
+int tree_signal_pidfd(int pidfd, int signal)
 {
 #ifdef SYS_pidfd_send_signal
 	return syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0
@@ -195,7 +194,8 @@ static int send_signals(pid_t pid, int pidfd, const int *signals, size_t count)
 	size_t i;
 
 	for (i = 0; i < count && !err; i++) {
-		err = pidfd < 0 ? -ENOSYS : signal_by_pidfd(pidfd, signals[i]);
+		err = pidfd < 0 ? -ENOSYS
+				: tree_signal_pidfd(pidfd, signals[i]);
 		if (err == -ENOSYS) /* before Linux 5.3 */
 			err = kill(pid, signals[i]) < 0 ? -errno : 0;
 	}

@@ -49,6 +49,9 @@ bool tree_started_ns(pid_t pid, int64_t *started_ns);
 /* Returns the pidfd, close-on-exec, or -1 with errno: ENOSYS before Linux 5.3. */
 int tree_open_pidfd(pid_t pid);
 
+/* Returns 0 or a negative errno: -ENOSYS before Linux 5.1. */
+int tree_signal_pidfd(int pidfd, int signal);
+
 /*
  * Sends the `count` signals, in their order, once to each process of the tree,
  * parents before their children; begins no other process after until_ns

@@ -45,6 +45,16 @@ write_script() {
 	} >"$work/script"
 }
 
+# One that ignores TERM, and so does its child.
+write_stubborn_script() {
+	write_script -t 2s <<-'END'
+		trap '' TERM
+		"$work/stamper" "$marker" &
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+}
+
 # start SHELL...: the script, in the background; once it has made "ready".
 # Leaves $script, $holder and $guardian, their process numbers.
 start() {
@@ -297,12 +307,7 @@ has_line_of() {
 }
 
 @test "the holder is killed: the script is stopped in time" {
-	write_script -t 2s <<-'END'
-		trap '' TERM
-		"$work/stamper" "$marker" &
-		touch "$work/ready"
-		while :; do sleep 0.02; done
-	END
+	write_stubborn_script
 	start bash
 	end_ms=$(lease_end_ms)
 	kill -KILL "$holder"
@@ -314,12 +319,7 @@ has_line_of() {
 }
 
 @test "the holder is stopped: the script is dead before the lease ends" {
-	write_script -t 2s <<-'END'
-		trap '' TERM
-		"$work/stamper" "$marker" &
-		touch "$work/ready"
-		while :; do sleep 0.02; done
-	END
+	write_stubborn_script
 	start bash
 	kill -STOP "$holder"
 	end_ms=$(lease_end_ms)
@@ -331,12 +331,7 @@ has_line_of() {
 }
 
 @test "the guardian is killed: the holder stops the script" {
-	write_script -t 2s <<-'END'
-		trap '' TERM
-		"$work/stamper" "$marker" &
-		touch "$work/ready"
-		while :; do sleep 0.02; done
-	END
+	write_stubborn_script
 	start bash
 	kill -KILL "$guardian"
 	ends_with 137
