@@ -5,12 +5,10 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "clock.h"
-#include "ready.h"
 
 /* No reply that cflock asks for comes near: a holder's fields are 256 bytes. */
 #define REPLY_MAX_BYTES 65536
@@ -36,6 +34,16 @@ static void *create_small_array(const redisReadTask *task,
 	return conn->hiredis_functions->createArray(task, elements);
 }
 
+/* Forgets what is queued; it may hold the password. */
+static void drop_out(struct conn *conn)
+{
+	if (conn->out)
+		explicit_bzero(conn->out, conn->out_length);
+	free(conn->out);
+	conn->out = NULL;
+	conn->out_length = conn->out_sent = 0;
+}
+
 int conn_adopt(struct conn *conn, int fd)
 {
 	conn->reader = redisReaderCreate();
@@ -59,12 +67,10 @@ static void set_option(int fd, int level, int name, int value)
 	setsockopt(fd, level, name, &value, sizeof(value));
 }
 
-static int connect_one(const struct address *address,
-		       unsigned int user_timeout_ms, int64_t deadline_ns,
-		       int cancel_fd)
+int conn_start(struct conn *conn, const struct address *address,
+	       unsigned int user_timeout_ms)
 {
-	int fd, err = 0;
-	socklen_t length = sizeof(err);
+	int fd, err;
 
 	fd = socket(address->to.any.sa_family,
 		    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -76,69 +82,81 @@ static int connect_one(const struct address *address,
 			   (int)user_timeout_ms);
 	}
 	if (connect(fd, &address->to.any, address->length) == 0)
-		return fd;
+		return conn_adopt(conn, fd);
 	/* EAGAIN: a Unix socket whose backlog is full, so it never will be. */
 	err = errno;
-	if (err == EINPROGRESS) {
-		err = -wait_until_ready(fd, POLLOUT, deadline_ns, cancel_fd);
-		if (!err &&
-		    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0)
-			err = errno;
+	if (err != EINPROGRESS) {
+		close(fd);
+		return -err;
 	}
-	if (!err)
-		return fd;
-	close(fd);
+	err = conn_adopt(conn, fd);
+	conn->events = POLLOUT;
+	return err ? err : CONN_WAITS;
+}
+
+int conn_proceed(struct conn *conn)
+{
+	int err = 0;
+	socklen_t length = sizeof(err);
+
+	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0)
+		err = errno;
+	if (err)
+		conn_close(conn);
 	return -err;
 }
 
-int conn_open(struct conn *conn, const struct address *addresses, int count,
-	      unsigned int user_timeout_ms, int64_t deadline_ns, int cancel_fd)
+int conn_queue(struct conn *conn, int argc, const char **argv)
 {
-	int fd = -ETIMEDOUT, i;
+	char *command, *joined;
+	long long n = redisFormatCommandArgv(&command, argc, argv, NULL);
+	size_t length = conn->out_length, sent = conn->out_sent;
 
-	for (i = 0; i < count; i++) {
-		int64_t now_ns = clock_boot_ns();
-		int64_t share_ns = (deadline_ns - now_ns) / (count - i);
-
-		fd = connect_one(&addresses[i], user_timeout_ms,
-				 now_ns + share_ns, cancel_fd);
-		if (fd >= 0 || fd == -ECANCELED)
-			break;
+	if (n < 0)
+		return -ENOMEM;
+	joined = malloc(length + (size_t)n);
+	if (joined) {
+		if (length)
+			memcpy(joined, conn->out, length);
+		memcpy(joined + length, command, (size_t)n);
+		drop_out(conn);
+		conn->out = joined;
+		conn->out_length = length + (size_t)n;
+		conn->out_sent = sent;
 	}
-	return fd < 0 ? fd : conn_adopt(conn, fd);
+	explicit_bzero(command, (size_t)n); /* it may hold the password */
+	redisFreeCommand(command);
+	return joined ? 0 : -ENOMEM;
 }
 
-int conn_send(struct conn *conn, const char *bytes, size_t length,
-	      int64_t deadline_ns, int cancel_fd)
+int conn_flush(struct conn *conn)
 {
-	while (length > 0) {
-		ssize_t n = send(conn->fd, bytes, length, MSG_NOSIGNAL);
+	while (conn->out_sent < conn->out_length) {
+		ssize_t n =
+			send(conn->fd, conn->out + conn->out_sent,
+			     conn->out_length - conn->out_sent, MSG_NOSIGNAL);
 
-		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-			int err = wait_until_ready(conn->fd, POLLOUT,
-						   deadline_ns, cancel_fd);
-
-			if (err)
-				return err;
+		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN) {
+			conn->events = POLLOUT;
+			return CONN_WAITS;
 		}
 		if (n < 0)
 			return -errno;
-		bytes += n;
-		length -= (size_t)n;
+		conn->out_sent += (size_t)n;
 	}
+	drop_out(conn);
 	return 0;
 }
 
-int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns,
-		 int cancel_fd)
+int conn_receive(struct conn *conn, redisReply **reply)
 {
 	char buffer[4096];
 
 	for (;;) {
 		void *parsed = NULL;
 		ssize_t n;
-		int err;
 
 		if (redisReaderGetReply(conn->reader, &parsed) != REDIS_OK)
 			return -EPROTO;
@@ -150,15 +168,15 @@ int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns,
 		if (conn->unread > (conn->most ? conn->most : REPLY_MAX_BYTES))
 			return -EPROTO;
 
-		err = wait_until_ready(conn->fd, POLLIN, deadline_ns,
-				       cancel_fd);
-		if (err)
-			return err;
 		n = recv(conn->fd, buffer, sizeof(buffer), 0);
 		if (n == 0)
 			return -ECONNRESET;
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EAGAIN) {
+			conn->events = POLLIN;
+			return CONN_WAITS;
+		}
 		if (n < 0)
 			return -errno;
 		conn->unread += (size_t)n;
@@ -176,6 +194,7 @@ void conn_close(struct conn *conn)
 	conn->fd = -1;
 	redisReaderFree(conn->reader);
 	conn->reader = NULL;
+	drop_out(conn);
 }
 
 void conn_abort(struct conn *conn)

@@ -1,54 +1,61 @@
 /*
  * A connection to one Redis server: a non-blocking socket of our own, with
  * hiredis for the protocol.  (hiredis' own sockets count their time-outs from
- * each read anew, raise SIGPIPE, and leak into the command.)  Each call waits
- * until an absolute deadline at most.
+ * each read anew, raise SIGPIPE, and leak into the command.)
+ *
+ * Nothing here waits.  What cannot go on returns CONN_WAITS, and is to be called
+ * again when `fd` is ready for `events`; so one thread can serve several.
  */
 #ifndef CFLOCK_REDIS_CONN_H
 #define CFLOCK_REDIS_CONN_H
 
 #include <hiredis.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "redis/resolve.h"
 
+#define CONN_WAITS 1
+
 /* Not to be moved while it is open: the reader points back to it. */
 struct conn {
-	int fd; /* -1: closed */
+	int fd;       /* -1: closed */
+	short events; /* of poll(2); after CONN_WAITS */
 	redisReader *reader;
 	const redisReplyObjectFunctions *hiredis_functions;
 	redisReplyObjectFunctions functions;
+	char *out; /* queued, and not sent yet */
+	size_t out_length, out_sent;
 	size_t unread; /* bytes taken in since the last reply */
 	size_t most;   /* more than that is no reply; 0: a default */
 };
 
 /*
- * Connects to the first of the addresses that answers; each gets its share of
- * the time.  `user_timeout_ms`: after so long without an acknowledgement the
- * kernel gives the connection up.  0 or a negative errno.
+ * Begins to connect a closed one.  `user_timeout_ms`: after so long without an
+ * acknowledgement the kernel gives the connection up.  0 when it is connected,
+ * CONN_WAITS, or a negative errno, and it is closed again.
  */
-int conn_open(struct conn *conn, const struct address *addresses, int count,
-	      unsigned int user_timeout_ms, int64_t deadline_ns, int cancel_fd);
+int conn_start(struct conn *conn, const struct address *address,
+	       unsigned int user_timeout_ms);
 
-/*
- * The same for a socket that is connected already: takes `fd` over.  0 or
- * -ENOMEM, with `fd` closed.
- */
+/* Goes on with that, when `fd` is ready.  As conn_start(). */
+int conn_proceed(struct conn *conn);
+
+/* The same as conn_start() for a socket that is connected; it is taken over. */
 int conn_adopt(struct conn *conn, int fd);
 
-/* Sends all of it.  0 or a negative errno, after which only close is left. */
-int conn_send(struct conn *conn, const char *bytes, size_t length,
-	      int64_t deadline_ns, int cancel_fd);
+/* Queues a command to be sent.  0 or -ENOMEM. */
+int conn_queue(struct conn *conn, int argc, const char **argv);
+
+/* Sends what is queued.  0, CONN_WAITS, or a negative errno: only close is left. */
+int conn_flush(struct conn *conn);
 
 /*
- * Receives one reply, to be freed with freeReplyObject().  0; -EPROTO when it
- * is not Redis' protocol or larger than any reply that cflock asks for;
+ * Receives one reply, to be freed with freeReplyObject().  0; CONN_WAITS; -EPROTO
+ * when it is not Redis' protocol or larger than any reply that cflock asks for;
  * -ECONNRESET when the server closed; or another negative errno.
  */
-int conn_receive(struct conn *conn, redisReply **reply, int64_t deadline_ns,
-		 int cancel_fd);
+int conn_receive(struct conn *conn, redisReply **reply);
 
 /* Closes; what was sent still arrives.  Nothing on a closed connection. */
 void conn_close(struct conn *conn);

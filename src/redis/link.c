@@ -1,0 +1,450 @@
+#include "config.h"
+
+#include "redis/link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "redis/reply.h"
+#include "redis/scripts.h"
+
+#define LINKS_MAX 16
+
+void call_add(struct call *call, const char *argument)
+{
+	call->arguments[call->argument_count++] = argument;
+}
+
+void link_init(struct link *link, const struct url *url)
+{
+	memset(link, 0, sizeof(*link));
+	link->url = *url;
+	url_format(url, link->address_text, sizeof(link->address_text));
+	link->conn.fd = -1;
+}
+
+void link_copy(struct link *to, const struct link *from)
+{
+	link_init(to, &from->url);
+	memcpy(to->addresses, from->addresses, sizeof(to->addresses));
+	to->address_count = from->address_count;
+}
+
+void link_close(struct link *link)
+{
+	conn_close(&link->conn);
+	link->unanswered = 0;
+	link->blocked = false;
+}
+
+void link_abort(struct link *link)
+{
+	conn_abort(&link->conn);
+	link->unanswered = 0;
+	link->blocked = false;
+}
+
+int link_fail(struct link *link, int err, const char *doing)
+{
+	const char *cause = strerror(-err);
+
+	if (err == -ETIMEDOUT)
+		cause = "no answer in time";
+	else if (err == -ECONNRESET)
+		cause = "the server closed the connection; is it a TLS port, or not a Redis server?";
+	else if (err == -EPROTO)
+		cause = "what answers there is not a Redis server (or it is a TLS port)";
+	else if (err == -EAGAIN && link->url.is_unix)
+		cause = "its queue of connections is full";
+	snprintf(link->error, sizeof(link->error), "cannot %s %s: %s", doing,
+		 link->address_text, cause);
+	/* A socket that is not there may come; a host's name does not. */
+	return err == -ENOENT ? -ECONNREFUSED : err;
+}
+
+/* === connecting ========================================================= */
+
+static int find_addresses(struct link *link, const struct link_wait *wait)
+{
+	struct address *first = &link->addresses[0];
+	int count;
+
+	if (link->address_count)
+		return 0;
+	if (link->url.is_unix) {
+		first->to.local.sun_family = AF_UNIX;
+		memcpy(first->to.local.sun_path, link->url.path,
+		       sizeof(link->url.path));
+		first->length = sizeof(first->to.local);
+		link->address_count = 1;
+		return 0;
+	}
+	count = resolve_host(link->url.host, link->url.port, wait->deadline_ns,
+			     wait->cancel_fd, link->addresses);
+	if (count > 0) {
+		link->address_count = count;
+		return 0;
+	}
+	snprintf(link->error, sizeof(link->error),
+		 "cannot find the host \"%s\": %s", link->url.host,
+		 count == -ENOENT ? "there is no such name"
+		 : count == -ETIMEDOUT
+			 ? "the name service did not answer in time"
+		 : count == -ENOEXEC
+			 ? "its helper program cflock-resolve cannot be run"
+			 : "the name service failed");
+	return count;
+}
+
+static int queue(struct link *link, int argc, const char **argv)
+{
+	int err = conn_queue(&link->conn, argc, argv);
+
+	if (!err)
+		link->unanswered++;
+	return err;
+}
+
+static int queue_handshake(struct link *link)
+{
+	const char *auth[3] = { "AUTH" }, *select[2] = { "SELECT" };
+	char db[16];
+	int argc = 1, err = 0;
+
+	if (link->url.has_password) {
+		if (link->url.has_user)
+			auth[argc++] = link->url.user;
+		auth[argc++] = link->url.password;
+		err = queue(link, argc, auth);
+	}
+	if (!err && link->url.db) {
+		snprintf(db, sizeof(db), "%d", link->url.db);
+		select[1] = db;
+		err = queue(link, 2, select);
+	}
+	return err;
+}
+
+static int queue_call(struct link *link)
+{
+	const struct call *call = link->call;
+	const char *argv[3 + CALL_KEYS_MAX + CALL_ARGUMENTS_MAX];
+	char key_count[16];
+	int argc = 0, i;
+
+	if (call->script) {
+		snprintf(key_count, sizeof(key_count), "%d", call->key_count);
+		argv[argc++] = link->by_text ? "EVAL" : "EVALSHA";
+		argv[argc++] =
+			link->by_text ? call->script->text : call->script->sha1;
+		argv[argc++] = key_count;
+	}
+	for (i = 0; i < call->key_count; i++)
+		argv[argc++] = call->keys[i];
+	for (i = 0; i < call->argument_count; i++)
+		argv[argc++] = call->arguments[i];
+	return queue(link, argc, argv);
+}
+
+/* === the call, step by step ============================================= */
+
+/*
+ * Each step goes as far as it can without waiting, and says what comes then: the
+ * same stage, where it waits, another one, or LINK_IDLE: the call has ended.
+ */
+
+static enum link_stage end(struct link *link, int err)
+{
+	link->err = err;
+	return link->stage = LINK_IDLE;
+}
+
+static enum link_stage start_sending(struct link *link)
+{
+	int err = queue_call(link);
+
+	link->was_sent |= !err;
+	if (!err)
+		return link->stage = LINK_SENDING;
+	link_abort(link);
+	return end(link, link_fail(link, err, "send to"));
+}
+
+static enum link_stage connected(struct link *link)
+{
+	link->unanswered = link->stale = 0;
+	link->blocked = false;
+	if (queue_handshake(link)) {
+		link_abort(link);
+		return end(link, link_fail(link, -ENOMEM, "send to"));
+	}
+	return start_sending(link);
+}
+
+/* Each address gets its share of the time. */
+static enum link_stage try_address(struct link *link)
+{
+	for (;;) {
+		int left = link->address_count - link->address;
+		int64_t now_ns = clock_boot_ns();
+		int err;
+
+		link->share_ns = now_ns + (link->deadline_ns - now_ns) / left;
+		err = conn_start(&link->conn, &link->addresses[link->address],
+				 link->call->user_timeout_ms);
+		if (!err)
+			return connected(link);
+		if (err == CONN_WAITS)
+			return link->stage = LINK_CONNECTING;
+		if (++link->address == link->address_count)
+			return end(link, link_fail(link, err, "connect to"));
+	}
+}
+
+static enum link_stage step_connecting(struct link *link, bool is_late)
+{
+	int err = -ETIMEDOUT;
+
+	if (is_late)
+		conn_close(&link->conn);
+	else
+		err = conn_proceed(&link->conn);
+	if (err == CONN_WAITS)
+		return link->stage;
+	if (!err)
+		return connected(link);
+	if (++link->address == link->address_count)
+		return end(link, link_fail(link, err, "connect to"));
+	return try_address(link);
+}
+
+static enum link_stage step_sending(struct link *link)
+{
+	int err = conn_flush(&link->conn);
+
+	if (err == CONN_WAITS)
+		return link->stage;
+	if (!err) {
+		link->conn.events = POLLIN;
+		return link->stage = LINK_RECEIVING;
+	}
+	link_abort(link);
+	return end(link, link_fail(link, err, "send to"));
+}
+
+/*
+ * The replies to the handshake, then the one to the call.  The connection is
+ * kept where a release may still go out behind the call: after a time-out, a
+ * cancellation, and a refused handshake, which does not keep every server from
+ * carrying out what came in the same packet.
+ */
+static enum link_stage step_receiving(struct link *link)
+{
+	for (;;) {
+		redisReply *reply;
+		int err = conn_receive(&link->conn, &reply);
+
+		if (err == CONN_WAITS)
+			return link->stage;
+		if (err) {
+			link_abort(link);
+			return end(link,
+				   link_fail(link, err, "get an answer from"));
+		}
+		link->unanswered--;
+		if (link->stale > 0) {
+			link->stale--;
+			freeReplyObject(reply);
+		} else if (link->unanswered > 0) {
+			err = reply_handshake(reply, link->error,
+					      sizeof(link->error));
+			freeReplyObject(reply);
+			if (err)
+				return end(link, err);
+		} else if (link->call->script && !link->by_text &&
+			   reply_is_noscript(reply)) {
+			freeReplyObject(reply);
+			link->by_text = true;
+			return start_sending(link);
+		} else {
+			link->answer = reply;
+			return end(link, 0);
+		}
+	}
+}
+
+/* Goes on until it has to wait, or has ended. */
+static void step(struct link *link, bool is_late)
+{
+	enum link_stage before;
+
+	do {
+		before = link->stage;
+		switch (before) {
+		case LINK_CONNECTING:
+			step_connecting(link, is_late);
+			break;
+		case LINK_SENDING:
+			step_sending(link);
+			break;
+		case LINK_RECEIVING:
+			step_receiving(link);
+			break;
+		case LINK_IDLE:
+			break;
+		}
+		is_late = false;
+		/* What has just been sent is not answered yet. */
+	} while (link->stage != before && link->stage == LINK_SENDING);
+}
+
+/* The time is over, or nobody wants the answer any more. */
+static void give_up(struct link *link, int err)
+{
+	static const char *const doing[] = {
+		[LINK_CONNECTING] = "connect to",
+		[LINK_SENDING] = "send to",
+		[LINK_RECEIVING] = "get an answer from",
+	};
+
+	if (link->stage == LINK_CONNECTING)
+		link_close(link);
+	else if (link->stage == LINK_SENDING)
+		link_abort(link);
+	link_fail(link, err, doing[link->stage]);
+	end(link, err);
+}
+
+void link_begin(struct link *link, const struct call *call,
+		const struct link_wait *wait)
+{
+	int err;
+
+	if (link->unanswered && !call->behind)
+		link_abort(link);
+	link->call = call;
+	link->by_text = call->by_text;
+	link->deadline_ns = wait->deadline_ns;
+	link->was_sent = false;
+	link->answer = NULL;
+	link->address = 0;
+	if (link->conn.fd >= 0) {
+		link->stale = link->unanswered;
+		link->blocked = false;
+		start_sending(link);
+		step(link, false);
+		return;
+	}
+	err = find_addresses(link, wait);
+	if (err) {
+		end(link, err);
+		return;
+	}
+	if (try_address(link) == LINK_SENDING)
+		step(link, false);
+}
+
+/* === all calls at once ================================================== */
+
+/* Fills fds[], also for those that have ended.  Returns when to look again. */
+static int64_t fill(struct link *const links[], int count,
+		    const struct link_wait *wait, struct pollfd *fds)
+{
+	int64_t until_ns = wait->deadline_ns;
+	int i;
+
+	for (i = 0; i < count; i++) {
+		bool is_busy = links[i]->stage != LINK_IDLE;
+
+		fds[i].fd = is_busy ? links[i]->conn.fd : -1;
+		fds[i].events = links[i]->conn.events;
+		if (links[i]->stage == LINK_CONNECTING &&
+		    links[i]->share_ns < until_ns)
+			until_ns = links[i]->share_ns;
+	}
+	fds[count].fd = wait->cancel_fd;
+	fds[count].events = POLLIN;
+	return until_ns;
+}
+
+static bool is_any(struct link *const links[], int count, enum link_stage stage)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (links[i]->stage == stage)
+			return true;
+	return false;
+}
+
+static bool all_idle(struct link *const links[], int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (links[i]->stage != LINK_IDLE)
+			return false;
+	return true;
+}
+
+void link_finish(struct link *const links[], int count,
+		 const struct link_wait *wait, bool (*enough)(void *),
+		 void *context)
+{
+	struct pollfd fds[LINKS_MAX + 1];
+	bool has_ended = true;
+	int i, err = 0;
+
+	while (!all_idle(links, count)) {
+		struct timespec timeout;
+		int64_t until_ns;
+		int n;
+
+		if (has_ended && enough && enough(context)) {
+			err = -ETIMEDOUT;
+			break;
+		}
+		has_ended = false;
+		if (wait->meanwhile && is_any(links, count, LINK_RECEIVING))
+			wait->meanwhile(wait->context);
+
+		until_ns = fill(links, count, wait, fds);
+		timeout = clock_timespec(until_ns - clock_boot_ns());
+		n = ppoll(fds, (nfds_t)count + 1, &timeout, NULL);
+		if (n < 0 && errno != EINTR)
+			err = -errno;
+		if (n < 0)
+			memset(fds, 0, sizeof(fds));
+		for (i = 0; i < count; i++) {
+			bool is_late = links[i]->stage == LINK_CONNECTING &&
+				       clock_boot_ns() >= links[i]->share_ns;
+
+			if (!fds[i].revents && !is_late)
+				continue;
+			step(links[i], !fds[i].revents);
+			has_ended |= links[i]->stage == LINK_IDLE;
+		}
+		/* What has come in time counts, also then. */
+		if (!err && n > 0 && fds[count].revents && !has_ended)
+			err = -ECANCELED;
+		if (!err && n == 0 && clock_boot_ns() >= wait->deadline_ns)
+			err = -ETIMEDOUT;
+		if (err)
+			break;
+	}
+	for (i = 0; i < count; i++)
+		if (links[i]->stage != LINK_IDLE)
+			give_up(links[i], err);
+}
+
+int link_call(struct link *link, const struct call *call,
+	      const struct link_wait *wait, redisReply **answer)
+{
+	link_begin(link, call, wait);
+	link_finish(&link, 1, wait, NULL, NULL);
+	*answer = link->answer;
+	return link->err;
+}

@@ -1,0 +1,119 @@
+/*
+ * A Redis server, by the URL that names it, and calls to it.  A link connects
+ * when it is first used, and again after an error; AUTH and SELECT go out in the
+ * same packet as the first call.  A script goes by its SHA-1, and as text when
+ * the server does not know it (any more).
+ *
+ * Calls on several links are made at once, by one thread.
+ */
+#ifndef CFLOCK_REDIS_LINK_H
+#define CFLOCK_REDIS_LINK_H
+
+#include <hiredis.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "redis/conn.h"
+#include "redis/resolve.h"
+#include "store.h"
+#include "url.h"
+
+#define CALL_KEYS_MAX 7
+#define CALL_ARGUMENTS_MAX 13
+#define CALL_KEY_MAX_BYTES 320
+
+struct script;
+
+struct call {
+	const struct script *script; /* NULL: the arguments are a command */
+	int key_count;
+	char keys[CALL_KEYS_MAX][CALL_KEY_MAX_BYTES];
+	int argument_count;
+	const char *arguments[CALL_ARGUMENTS_MAX];
+	/* In ms; 0: until the connection is given up by the kernel's default. */
+	unsigned int user_timeout_ms;
+	/* Not by its SHA-1: nobody may be there any more to send it again. */
+	bool by_text;
+	/* Behind what is still to be answered on the same connection. */
+	bool behind;
+};
+
+void call_add(struct call *call, const char *argument);
+
+enum link_stage {
+	LINK_IDLE, /* no call, or it has ended */
+	LINK_CONNECTING,
+	LINK_SENDING,
+	LINK_RECEIVING,
+};
+
+/* Not to be moved while it is connected. */
+struct link {
+	struct url url;
+	char address_text[URL_TEXT_MAX]; /* for people, without the password */
+	struct address addresses[RESOLVE_ADDRESSES_MAX];
+	int address_count; /* 0: not looked up yet */
+	struct conn conn;
+	int unanswered; /* replies that are still to come */
+	int stale;      /* the first so many of them belong to former calls */
+	bool blocked;   /* the last of them is that to a blocking read */
+
+	/* The call. */
+	enum link_stage stage;
+	const struct call *call;
+	bool by_text;
+	int address;         /* the one that is tried */
+	int64_t share_ns;    /* until when it is */
+	int64_t deadline_ns; /* of the call */
+	bool was_sent;       /* a part of it at least: it may be carried out */
+	int err;             /* of the call: 0, or a negative errno */
+	redisReply *answer;  /* of a call that has ended well */
+
+	char error[STORE_ERROR_MAX]; /* why the last call failed */
+};
+
+void link_init(struct link *link, const struct url *url);
+
+/* Makes `to` a link to where `from` was last connected, without look-ups. */
+void link_copy(struct link *to, const struct link *from);
+
+void link_close(struct link *link);
+
+/* Closes so that nothing that is on its way from here arrives later. */
+void link_abort(struct link *link);
+
+/* Fails with `err`, while doing that to the server: its text, and its result. */
+int link_fail(struct link *link, int err, const char *doing);
+
+/* How long to wait for answers, and what to do meanwhile. */
+struct link_wait {
+	int64_t deadline_ns;
+	int cancel_fd; /* -1: none; readable: ends it with -ECANCELED */
+	/* Called when all that can be sent is on its way; NULL: nothing. */
+	void (*meanwhile)(void *);
+	void *context;
+};
+
+/*
+ * Begins a call, which must last until it has ended: what a former call is still
+ * to be answered would answer another question, so the connection is closed if
+ * it is not to go `behind` that.  Looks names up, in the time that `wait` gives.
+ */
+void link_begin(struct link *link, const struct call *call,
+		const struct link_wait *wait);
+
+/*
+ * Goes on with the calls that were begun until all of them have ended, or until
+ * `enough`, which is asked after each that has (NULL: never), says so.  Each has
+ * either an answer, or its `err`: -ETIMEDOUT and -ECANCELED among them.  A call
+ * that waits for its answer then keeps the connection.
+ */
+void link_finish(struct link *const links[], int count,
+		 const struct link_wait *wait, bool (*enough)(void *),
+		 void *context);
+
+/* Makes one call.  0 with *answer to be freed, or a negative errno. */
+int link_call(struct link *link, const struct call *call,
+	      const struct link_wait *wait, redisReply **answer);
+
+#endif
