@@ -125,8 +125,12 @@ install() {
 	apt-cache show libclang-rt-dev >/dev/null 2>&1 ||
 		packages=$(echo " $packages " | sed 's/ libclang-rt-dev / /')
 	# shellcheck disable=SC2086 # a list
-	apt_get install $packages
+	apt_get install $packages >"$log" 2>&1 || { cat "$log" >&2; return 1; }
 }
+
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+trap 'exit 1' HUP INT TERM
 
 install || { sleep 5; install; } || exit 1
 packages=$(missing 1)
