@@ -41,6 +41,10 @@ step() {
 		tail -n 60 "$work/$name.log"
 	fi
 	find "$work/$name" -name test-suite.log -exec tail -n 200 {} +
+	# All of them by name: the end of the logs need not show the first.
+	(cd "$work/$name" && find . -name '*.trs' \
+		-exec grep -HE "^:test-result: ($bad)( |\$)" {} +) |
+		sed 's|^\./||; s|\.trs::test-result||'
 	return 1
 }
 
