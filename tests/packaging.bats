@@ -68,6 +68,20 @@ matches() {
 	done
 }
 
+@test "Debian's examples are all that contrib has" {
+	mapfile -t listed <"$top/contrib/debian/examples"
+	for path in "${listed[@]}"; do
+		[ -e "$top/$path" ] || fail "not there: $path"
+	done
+	for path in "$top"/contrib/*; do
+		case ${path##*/} in
+		check.sh | completions | debian | deps.sh | docker | rpm | try.sh) ;;
+		*) [[ " ${listed[*]} " == *" contrib/${path##*/} "* ]] ||
+			fail "not listed: $path" ;;
+		esac
+	done
+}
+
 @test "a Debian package can be built, and lintian does not object" {
 	[ -n "${PACKAGES-}" ] || skip "it takes a minute: PACKAGES=1 does it"
 	for tool in dpkg-buildpackage dh lintian; do
