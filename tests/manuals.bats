@@ -1,5 +1,5 @@
 # cflock.conf(5): its keys are those that there are, and what it shows works; what
-# the README has in place of cronlock.
+# the README has in place of cronlock and of flock in a script.
 
 bats_require_minimum_version 1.5.0
 load helpers
@@ -118,4 +118,17 @@ with_conf() {
 	}
 	[ ! -e "$work/ran" ]
 	within 35000 "$(rcli pttl "$key:cooldown")" 40000 "ms of the cooldown are left"
+}
+
+@test "the lines of the README for a script end it where cflock is not found" {
+	calls=$(sed -n 's/.*| `\(lock=.*attach.*\)` |$/\1/p' "${page%/*/*}/README" | sed 's/\\|/|/g')
+	[ "$(wc -l <<<"$calls")" -eq 2 ] || fail "$calls"
+	while read -r line; do
+		printf '%s\necho at work\n' "$line" >"$work/script"
+		run -127 /usr/bin/env PATH=/nowhere /bin/sh "$work/script"
+		[[ $output != *"at work"* ]] || fail "$output"
+		sed "s/NAME/$name/" "$work/script" >"$work/with"
+		expect 0 env PATH="${CFLOCK%/*}:$PATH" /bin/sh "$work/with"
+		[ "$output" = "at work" ] || fail "$output"
+	done <<<"$calls"
 }
