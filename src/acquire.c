@@ -70,7 +70,8 @@ static int after_grant(struct waiting *w, const struct grant *grant)
 
 /*
  * Not at the head of the line while a client that is not cflock holds the lock,
- * nor once the lock is ours from a later instant on: time alone tells.
+ * nor once the lock is ours from a later instant on, nor in a grace period: time
+ * alone tells.
  */
 static bool will_be_woken(const struct refusal *refusal)
 {
@@ -78,6 +79,7 @@ static bool will_be_woken(const struct refusal *refusal)
 		refusal->reason == REFUSAL_HELD && !*refusal->holder.id;
 
 	return refusal->reason != REFUSAL_TAKEN &&
+	       refusal->reason != REFUSAL_GRACE &&
 	       !(is_foreign && refusal->place == 1);
 }
 

@@ -107,6 +107,7 @@ static int make_claim(struct run *run)
 	run->claim.may_wait = options->wait_ns != 0;
 	run->claim.cooldown_ms = whole_ms(options->cooldown_ns);
 	run->claim.retry_failed = options->retry_failed;
+	run->claim.no_grace = options->no_grace;
 	run->claim.ancestors = ancestors ? ancestors : "";
 	holder_describe_self(&run->claim.owner, id, options->command,
 			     options->message);

@@ -251,6 +251,11 @@ static int set_ttl(struct optvalues *values, const char *value)
 	return 0;
 }
 
+static int set_no_grace(struct optvalues *values, const char *value)
+{
+	return set_flag(values, value, &values->options.no_grace);
+}
+
 static int set_renew_by(struct optvalues *values, const char *value)
 {
 	size_t length = strlen(value);
@@ -411,6 +416,8 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
   "length of the lease, 200ms to 1h (10s)" },
 { "renew-by", OPT_RENEW_BY, "PERCENT", SETTING, set_renew_by,
   "the part of the ttl to renew in (60%)" },
+{ "no-grace", OPT_NO_GRACE, NULL, SETTING, set_no_grace,
+  "do not wait when leases may have been forgotten" },
 { "stop-signal", OPT_STOP_SIGNAL, "SIG", SETTING, set_stop_signal,
   "sent to stop the command (TERM)" },
 { "message", OPT_MESSAGE, "TEXT", SETTING, set_message,
@@ -429,7 +436,6 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
 /* As settings, too: to run without what they promise would not be safe. */
 { "prefer", OPT_PREFER, "WHAT", SETTING, set_not_built, NULL },
 { "min-replicas", OPT_MIN_REPLICAS, "N", SETTING, set_not_built, NULL },
-{ "no-grace", OPT_NO_GRACE, NULL, SETTING, set_not_built, NULL },
 };
 /* clang-format on */
 

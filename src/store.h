@@ -46,6 +46,7 @@ struct claim {
 	bool may_wait;       /* in the line; else it is refused at once */
 	int64_t cooldown_ms; /* from the grant on; 0: none */
 	bool retry_failed;   /* a failed run ends the cooldown */
+	bool no_grace;       /* not to wait when leases may have been forgotten */
 	/* Ids that hold locks above us, separated by blanks; never NULL. */
 	const char *ancestors;
 	struct holder owner; /* owner.id: never used by any other claim */
@@ -68,6 +69,7 @@ enum refusal_reason {
 	REFUSAL_COOLING,  /* nobody may start for left_ms */
 	REFUSAL_ANCESTOR, /* held by one of claim.ancestors */
 	REFUSAL_KIND,     /* others use it with other slots, or as shared */
+	REFUSAL_GRACE,    /* the service may have forgotten leases: none for left_ms */
 };
 
 /* Why a claim was not granted, and how it stands. */
@@ -80,7 +82,8 @@ struct refusal {
 	int64_t left_ms;  /* of the lease in the way; -1: without an end */
 	int64_t holders;  /* how many there are */
 	/* One who is in the way: holding the lock, or first in the line.
-	 * REFUSAL_KIND: its value says how others use the lock. */
+	 * REFUSAL_KIND: its value says how others use the lock.  REFUSAL_GRACE:
+	 * "restart", "failover" or "flush"; since_ms: when. */
 	struct holder holder;
 };
 
@@ -134,6 +137,8 @@ int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 	       bool exactly);
 
 /*
+ * Renews; or has the lease back, where the service has forgotten it and nobody
+ * can have been given it since.  To be sent only while the lease stands.
  * REFUSED: the lease is not ours any more; store_error() says whose it is.
  * DONE sets asked_by to who has asked us to end, for people; "" if nobody has.
  */

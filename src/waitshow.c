@@ -46,6 +46,25 @@ static void format_until(int64_t left_ms, char *buffer, size_t size)
 	snprintf(buffer, size, "%s (in %s)", clock, left);
 }
 
+/* "the lock service restarted 2 s ago and may have forgotten leases; ..." */
+static void format_grace(const struct refusal *refusal, char *buffer,
+			 size_t size)
+{
+	const char *value = refusal->holder.value;
+	int64_t ago_ms = clock_wall_ms() - refusal->holder.since_ms;
+	char until[64], ago[DURATION_TEXT_MAX];
+
+	format_until(refusal->left_ms, until, sizeof(until));
+	duration_format(ago_ms > 0 ? ago_ms * NS_PER_MS : 0, ago, sizeof(ago));
+	snprintf(buffer, size,
+		 "the lock service %s %s ago and may have forgotten leases; "
+		 "new grants at %s",
+		 strcmp(value, "restart") == 0    ? "restarted"
+		 : strcmp(value, "failover") == 0 ? "failed over"
+						  : "was emptied",
+		 ago, until);
+}
+
 char *refusal_format(const struct refusal *refusal, char *buffer, size_t size)
 {
 	char holder[HOLDER_TEXT_MAX], until[64];
@@ -76,6 +95,9 @@ char *refusal_format(const struct refusal *refusal, char *buffer, size_t size)
 			snprintf(buffer, size, "others use it with --slots %s",
 				 refusal->holder.value + strlen("slots:"));
 		break;
+	case REFUSAL_GRACE:
+		format_grace(refusal, buffer, size);
+		break;
 	case REFUSAL_HELD:
 	case REFUSAL_ANCESTOR:
 		if (others > 0)
@@ -93,6 +115,7 @@ void refusal_describe(const struct refusal *refusal, struct event *event)
 		[REFUSAL_HELD] = "held",         [REFUSAL_LINE] = "line",
 		[REFUSAL_TAKEN] = "taken_over",  [REFUSAL_COOLING] = "cooling",
 		[REFUSAL_ANCESTOR] = "ancestor", [REFUSAL_KIND] = "kind",
+		[REFUSAL_GRACE] = "grace",
 	};
 	const struct holder *holder = &refusal->holder;
 	const char *who = refusal->reason == REFUSAL_LINE ? "first" : "holder";
@@ -106,6 +129,9 @@ void refusal_describe(const struct refusal *refusal, struct event *event)
 	case REFUSAL_KIND:
 		event_string(event, "kind", holder->value);
 		return;
+	case REFUSAL_GRACE:
+		event_string(event, "cause", holder->value);
+		/* fall through */
 	case REFUSAL_TAKEN:
 	case REFUSAL_COOLING:
 		event_number(event, "left_ms", refusal->left_ms);

@@ -8,7 +8,7 @@ rule_file=${top_srcdir:-$BATS_TEST_DIRNAME/..}/contrib/redis-acl/cflock.acl
 manual=${top_srcdir:-$BATS_TEST_DIRNAME/..}/man/cflock.1
 
 # The rights by what shows that they are needed; see the tests of these names.
-needed_to_run="evalsha time get hgetall mget set hset pexpire zrange"
+needed_to_run="evalsha time info get hgetall mget set hset pexpire zrange"
 needed_to_be_refused="zcard zrank pttl"
 needed_to_wait="zadd zrevrange zscore zrangebyscore del hget xread"
 needed_to_have_waited="zrem hdel exists"
@@ -270,7 +270,7 @@ rights_in() {
 }
 
 @test "a narrower pattern gives some locks only" {
-	jobs_may resetkeys '~cflock:{web/*'
+	jobs_may resetkeys '~cflock:epoch' '~cflock:{web/*'
 	expect 0 "$CFLOCK" "web/$name" true
 	expect 77 "$CFLOCK" "$name" touch "$work/ran"
 	[ ! -e "$work/ran" ]

@@ -126,7 +126,7 @@ is_dead() {
 		--save '' --requirepass sEcReT --dir "$REDIS_DIR" --daemonize yes \
 		--pidfile "$REDIS_DIR/r.pid" >/dev/null </dev/null 3>&-
 	wait_until [ -S "$REDIS_DIR/r.sock" ]
-	CFLOCK_PASSWORD=sEcReT setpriv --reuid=65534 --regid=65534 --clear-groups \
+	CFLOCK_NO_GRACE=yes CFLOCK_PASSWORD=sEcReT setpriv --reuid=65534 --regid=65534 --clear-groups \
 		"$REDIS_DIR/cflock" -S "unix://$REDIS_DIR/r.sock" "$name" \
 		bash -c 'cat "/proc/$PPID/maps"; ls "/proc/$PPID/fd"' \
 		>"$work/read" 2>"$work/err" </dev/null 3>&- && code=0 || code=$?

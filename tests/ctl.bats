@@ -185,7 +185,7 @@ print(value)' "$1" <<<"$output"
 	[ "$(tail -n +2 <<<"$output" | cut -d ' ' -f 1 | sort -u | wc -l)" = 10000 ]
 	[ "$(wc -l <<<"$output")" = 10001 ]
 	[ "$(rcli info commandstats | grep -c cmdstat_keys)" = 0 ]
-	rcli flushall
+	empty_redis
 }
 
 @test "list on a terminal: no line is longer than it is wide" {

@@ -22,7 +22,7 @@ setup() {
 	PATH=$work/bin:$PATH
 	: >"$work/ran"
 	# Names in examples are not those of this test.
-	rcli flushall >/dev/null
+	empty_redis
 }
 
 teardown() {

@@ -62,7 +62,30 @@ start_redis() {
 		--appendonly no --daemonize yes --pidfile "$dir/pid" --logfile "$dir/log" \
 		"$@" >/dev/null </dev/null 3>&-
 	wait_until redis-cli -s "$dir/redis.sock" ping
+	if [ "${1-}" = --requirepass ]; then
+		local -x REDISCLI_AUTH=$2
+	fi
+	[ -n "${YOUNG_REDIS-}" ] || wait_until looks_old "$dir"
 }
+
+# looks_old DIR: the server of start_redis is taken for one that has long been up,
+# so that the first grant need not wait for a ttl; after `flushall` as well.
+looks_old() {
+	local server replication
+
+	server=$(redis-cli -s "$1/redis.sock" info server | tr -d '\r')
+	replication=$(redis-cli -s "$1/redis.sock" info replication | tr -d '\r')
+	redis-cli -s "$1/redis.sock" set cflock:epoch \
+		"$(sed -n 's/^run_id://p' <<<"$server") $(
+			sed -n 's/^master_replid://p' <<<"$replication") 0 0 restart" |
+		grep -q OK
+}
+
+# The private server without any data, and taken for one that has long been so.
+empty_redis() {
+	rcli flushall
+	looks_old "$REDIS_DIR"
+} >/dev/null
 
 stop_redis() {
 	local pid

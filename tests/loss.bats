@@ -186,7 +186,7 @@ on_term='trap "echo cleaned up >\"\$0/cleaned\"; exit 5" TERM;'
 			--daemonize yes --pidfile "$1/redis/pid" >/dev/null
 		until redis-cli -p 7000 ping >/dev/null 2>&1; do sleep 0.01; done
 		trap 'kill -KILL "$(cat "$1/redis/pid")"' EXIT
-		export CFLOCK_SERVER=redis://127.0.0.1:7000
+		export CFLOCK_SERVER=redis://127.0.0.1:7000 CFLOCK_NO_GRACE=yes
 		set +e
 		"$2" --ttl 1s hole bash -c '
 			exec 8>"$1/alive"

@@ -274,7 +274,7 @@ bad_value() {
 }
 
 @test "what is not built yet: 64, and said" {
-	for option in --prefer=availability --min-replicas=1 --no-grace; do
+	for option in --prefer=availability --min-replicas=1; do
 		bad "is not built yet" -- "$option" "$name" touch "$work/ran"
 	done
 }

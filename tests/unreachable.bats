@@ -199,7 +199,7 @@ black_hole() {
 		redis-server --port 6390 --save "" --unixsocket "$work/hidden.sock" \
 			>"$work/redis.log" 2>&1 &
 		until redis-cli -p 6390 ping >/dev/null 2>&1; do sleep 0.01; done
-		"$CFLOCK" -t 1s -S redis://127.0.0.1:6390 "$name" bash -c "
+		"$CFLOCK" --no-grace -t 1s -S redis://127.0.0.1:6390 "$name" bash -c "
 			while :; do echo \${EPOCHREALTIME/[.,]/} >>\"\$work/stamps\"; sleep 0.01; done" &
 		cflock=$!
 		until [ -s "$work/stamps" ]; do sleep 0.01; done
@@ -316,6 +316,7 @@ time.sleep(60)' "$work/mute.sock" </dev/null 3>&- &
 
 @test "a name without any network but the loopback" {
 	expect 0 in_network '
+		export CFLOCK_NO_GRACE=yes
 		redis-server --port 6390 --save "" >/dev/null 2>&1 &
 		until redis-cli -p 6390 ping >/dev/null 2>&1; do sleep 0.01; done
 		"$CFLOCK" -S redis://localhost:6390 "$name" redis-cli -p 6390 exists "$key"'
@@ -325,6 +326,7 @@ time.sleep(60)' "$work/mute.sock" </dev/null 3>&- &
 @test "the default is port 6379 of 127.0.0.1" {
 	expect 0 in_network '
 		unset CFLOCK_SERVER
+		export CFLOCK_NO_GRACE=yes
 		redis-server --save "" >/dev/null 2>&1 &
 		until redis-cli ping >/dev/null 2>&1; do sleep 0.01; done
 		"$CFLOCK" "$name" redis-cli exists "$key"

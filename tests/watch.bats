@@ -156,7 +156,7 @@ has_lines() {
 		keys q
 		ended 0
 	END
-	rcli flushall
+	empty_redis
 }
 
 @test "what does not fit is not looked at" {
@@ -170,7 +170,7 @@ has_lines() {
 		ended 0
 	END
 	within 10 "$(calls_of zcard)" 60 "locks looked at"
-	rcli flushall
+	empty_redis
 }
 
 @test "cut to the width, whatever others wrote" {
@@ -286,7 +286,7 @@ has_lines() {
 		signal TERM
 		ended 143
 	END
-	rcli flushall
+	empty_redis
 }
 
 @test "Ctrl-S, then a signal: the terminal is as it was" {

@@ -7,6 +7,8 @@
 --       6 cooldown in ms, or 0       7 "retry" if a failure ends the cooldown
 --       8 ids, separated by blanks, that must not hold the lock: ancestors
 --       9 host  10 pid  11 user  12 command  13 message
+--      14 "no-grace" to be given the lease in a grace period, too, or ""
+--      15 the token of a lease that the server has forgotten, to have it back, or ""
 --
 -- Returns {1, token}, or {0, why, ms after which to ask again at the latest, 1 if
 -- exactly then, place in the line (0: none), length of the line, ms left (-1:
@@ -18,6 +20,8 @@
 --   cooling   down, for `ms left`
 --   ancestor  held by one of those in ARGV[8]
 --   kind      others use the lock with another --slots, or -s; value: which
+--   grace     the server may have forgotten leases: nobody gets a new one for
+--             `ms left`; value: why, since: when, as check_epoch() says it
 --
 -- To repeat it is harmless: an id that holds the lease gets it again, with the
 -- same token and a new ttl; one that waits keeps its place.
@@ -25,8 +29,8 @@
 local id, ttl, spare, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local may_wait = ARGV[5] == 'wait'
 local slots = tonumber(string.match(kind, '^slots:(%d+)$'))
-local last_token, cooling, gone =
-	unpack(call('MGET', TOKEN, COOLDOWN, gone_key(id)))
+local last_token, cooling, gone, epoch =
+	unpack(call('MGET', TOKEN, COOLDOWN, gone_key(id), EPOCH))
 if gone then
 	return redis.error_reply('GONE ' .. id .. ' was released meanwhile')
 end
@@ -90,9 +94,9 @@ end
 
 -- Never backward, though the key may have been lost in a restart or by FLUSHALL:
 -- no token is smaller than the time at which it was given.  nil: out of range.
-local function next_token()
+local function next_token(least)
 	local last = tonumber(last_token or 0) or 0
-	local token = math.max(last + 1, now_us)
+	local token = math.max(last + 1, now_us, least)
 
 	-- The other way round, "nan" would pass.
 	if not (token < 2^53) then
@@ -103,10 +107,10 @@ local function next_token()
 	return token
 end
 
--- Takes the lease under a new token, to begin at `from`, in the place of those in
--- `obstacles`.  Returns what the script is to return.
-local function take(from, obstacles)
-	local token = next_token()
+-- Takes the lease under a new token, at least `least`, to begin at `from`, in the
+-- place of those in `obstacles`.  Returns what the script is to return.
+local function take(from, obstacles, least)
+	local token = next_token(least)
 	if not token then
 		return redis.error_reply('TOKEN ' .. TOKEN .. ' is beyond 2^53')
 	end
@@ -123,7 +127,7 @@ end
 
 -- === ours already ===========================================================
 
-if mine then
+if mine and (ARGV[15] == '' or ARGV[15] == mine.token) then
 	if not mine.started and mine.from > now then
 		if call('ZSCORE', LINE, id) then
 			show_life(id)
@@ -134,6 +138,39 @@ if mine then
 	-- A lease that was taken over begins; or somebody asks once more.
 	hold(now, mine.token)
 	return {1, mine.token}
+end
+
+-- === ours, and forgotten ====================================================
+
+-- Within grace nobody else was given the lease.  Whoever is there has it from data
+-- that are older than our token: its lease ended before ours began.  Not so with
+-- those who may be there beside us.
+if ARGV[15] ~= '' then
+	local token = tonumber(ARGV[15])
+	local beside = 0
+
+	if check_epoch(epoch, ttl) <= 0 or foreign or
+		(tonumber(last_token or 0) or 0) > token then
+		return refuse('held', 0, 0)
+	end
+	for holder_id, holder in pairs(held) do
+		if kind ~= 'exclusive' and holder.kind == kind then
+			beside = beside + 1
+		elseif tonumber(holder.token) > token then
+			return refuse('held', 0, 0, holder_id, holder)
+		else
+			drop_holder(holder_id, holder)
+			held[holder_id] = nil
+		end
+	end
+	if slots and beside >= slots then
+		return refuse('held', 0, 0)
+	end
+	if kind == 'exclusive' then
+		call('SET', TOKEN, ARGV[15])
+	end
+	hold(now, ARGV[15])
+	return {1, ARGV[15]}
 end
 
 for ancestor in string.gmatch(ARGV[8], '%S+') do
@@ -231,8 +268,13 @@ if cooling and cooling ~= id and not (runner and runner.retry) then
 end
 
 local obstacles = find_obstacles()
-if not foreign and #obstacles == 0 and (not first or first == id) then
-	return take(now, obstacles)
+local is_free = not foreign and #obstacles == 0
+local grace, least, forgot, since = 0, 0, nil, nil
+if is_free and (not first or first == id) then
+	grace, least, forgot, since = check_epoch(epoch, ttl)
+	if grace <= 0 or ARGV[14] == 'no-grace' then
+		return take(now, obstacles, least)
+	end
 end
 
 -- === to the line ============================================================
@@ -249,6 +291,11 @@ if may_wait then
 	end
 	call('DEL', wake_key(id))
 	show_life(id)
+end
+
+if grace > 0 then
+	return refuse('grace', math.min(BEAT_MS, grace), grace, nil,
+		{value = forgot, since = since})
 end
 
 if foreign then
@@ -272,7 +319,12 @@ end
 -- Taking over.  What has taken over itself, and died before it was to start, is
 -- no obstacle from then on; that needs no place in the line.
 if overdue == 0 and (first == id or not first and free <= now) then
-	return take(free, obstacles)
+	grace, least, forgot, since = check_epoch(epoch, ttl)
+	if grace <= 0 or ARGV[14] == 'no-grace' then
+		return take(free, obstacles, least)
+	end
+	return refuse('grace', math.min(BEAT_MS, grace), grace, nil,
+		{value = forgot, since = since})
 end
 
 local again = BEAT_MS

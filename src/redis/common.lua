@@ -10,6 +10,8 @@
 --       5 signs of life of those who wait: a sorted set, id -> server time, ms
 --       6 waiters: a hash, id -> JSON; also "kind", and "patience" (see prune)
 --       7 the cooldown: a string with an expiry, the id of the run it began with
+--       8 the epoch of the server, of all locks together (see check_epoch);
+--         without expiry
 --
 -- and more of a single id:
 --
@@ -30,7 +32,7 @@
 -- before the lease that it took over would have ended; until it has started,
 -- nothing runs under its lease.
 
-local LOCK, TOKEN, HOLDERS, LINE, BEATS, WAITERS, COOLDOWN = unpack(KEYS)
+local LOCK, TOKEN, HOLDERS, LINE, BEATS, WAITERS, COOLDOWN, EPOCH = unpack(KEYS)
 
 -- Who waits gives a sign of life each BEAT_MS, and leaves the line when none
 -- came for SILENT_MS: enough for two to be missed.
@@ -45,6 +47,10 @@ local FOREIGN_MS = 100
 
 -- Longer than any pause of the line as a whole; what is left over goes then.
 local LEFTOVER_MS = 60000
+
+-- Tokens of a new epoch are so much ahead of the clock: it may be another
+-- server's, which is behind.
+local TOKEN_JUMP_US = 3600 * 1000000
 
 local call = redis.call
 
@@ -242,3 +248,57 @@ local function leave_line(id)
 	return take_out(id)
 end
 
+
+-- True when the server has been emptied, at some time since it was started.
+local function was_flushed()
+	local stats = call('INFO', 'commandstats')
+
+	return string.find(stats, 'cmdstat_flush') or string.find(stats, 'cmdstat_swapdb')
+end
+
+-- Compares the server with what it was when a lease was last given, `epoch`, the
+-- value of EPOCH: another process, a fail-over to a replica, or one that has been
+-- emptied may have forgotten leases that still stand.  Then, for one ttl, there
+-- are no new grants: the grace period, as in NFS (RFC 8881, 8.4.2).  Needs the
+-- clock.  Returns
+--   ms of it that are left for leases of `ttl`, 0 or less when it is over
+--   the least token of this epoch
+--   what has begun it, "restart", "failover" or "flush", and when, in ms
+--
+-- It begins with the start of the process, where that is what has happened, else
+-- when it is noticed, which is later.  A process that has never been a replica
+-- and was started long ago forgot what it did then, so the first use of all needs
+-- no grace.
+local function check_epoch(epoch, ttl)
+	local server = call('INFO', 'server')
+	local replication = call('INFO', 'replication')
+	local run, line = string.match(server, 'run_id:(%x+)'),
+		string.match(replication, 'master_replid:(%x+)')
+	local old_run, old_line, began, least, why =
+		string.match(epoch or '', '^(%x+) (%x+) (%d+) (%d+) (%a+)$')
+
+	if not (run and line) then
+		return 0, 0, '', 0 -- no server that is known does so
+	end
+	if run ~= old_run or line ~= old_line then
+		local uptime = tonumber(string.match(server, 'uptime_in_seconds:(%d+)') or 0)
+		-- All zeros: this process has never followed another, or loaded its data.
+		local promoted = string.find(replication, 'master_replid2:0*[1-9a-f]')
+
+		if run ~= old_run or promoted then
+			-- Both were rounded down to a second.
+			began = (math.floor(now / 1000) - uptime + 1) * 1000
+			why = 'restart'
+			if promoted or not epoch and was_flushed() then
+				began = now
+				why = epoch and uptime * 1000 < ttl and why or
+					promoted and 'failover' or 'flush'
+			end
+			least = math.max(least or 0, now_us) + TOKEN_JUMP_US
+		end
+		call('SET', EPOCH, string.format('%s %s %.0f %.0f %s', run, line, began,
+			least, why))
+	end
+	-- Not longer than one ttl, should the clock have been set back.
+	return math.min(ttl, began + ttl - now), tonumber(least), why, tonumber(began)
+end

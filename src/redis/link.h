@@ -18,8 +18,8 @@
 #include "store.h"
 #include "url.h"
 
-#define CALL_KEYS_MAX 7
-#define CALL_ARGUMENTS_MAX 13
+#define CALL_KEYS_MAX 8
+#define CALL_ARGUMENTS_MAX 15
 #define CALL_KEY_MAX_BYTES 320
 
 struct script;

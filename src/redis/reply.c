@@ -249,6 +249,7 @@ static bool fill_refusal(const redisReply *reply, struct refusal *refusal)
 		[REFUSAL_HELD] = "held",         [REFUSAL_LINE] = "line",
 		[REFUSAL_TAKEN] = "taken",       [REFUSAL_COOLING] = "cooling",
 		[REFUSAL_ANCESTOR] = "ancestor", [REFUSAL_KIND] = "kind",
+		[REFUSAL_GRACE] = "grace",
 	};
 	const char *reason = text_at(reply, 1), *value = text_at(reply, 8);
 	long long numbers[6];

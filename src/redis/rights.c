@@ -20,6 +20,7 @@ const struct right rights[RIGHTS_COUNT] = {
 	{ "+evalsha",
 	  { "EVALSHA", "0000000000000000000000000000000000000000", "0" } },
 	{ "+time", { "TIME" } },
+	{ "+info", { "INFO", "server" } },
 	{ "+get", { "GET", KEY } },
 	{ "+mget", { "MGET", KEY } },
 	{ "+set", { "SET", KEY, "1", "XX" } },

@@ -17,7 +17,7 @@ struct right {
 	const char *words[8];
 };
 
-#define RIGHTS_COUNT 26
+#define RIGHTS_COUNT 27
 
 extern const struct right rights[RIGHTS_COUNT];
 

@@ -121,16 +121,18 @@ static int name_denied(struct store *store, const struct call *call,
 /* KEYS as common.lua wants them, the same for each script. */
 static void add_keys(struct call *call, const char *name)
 {
-	static const char *const suffixes[CALL_KEYS_MAX] = {
+	static const char *const suffixes[] = {
 		"",       ":token",   ":holders",  ":line",
 		":beats", ":waiters", ":cooldown",
 	};
 	size_t i;
 
 	/* One hash tag for all keys of a lock; NAME cannot hold a brace. */
-	for (i = 0; i < CALL_KEYS_MAX; i++)
+	for (i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
 		snprintf(call->keys[call->key_count++], CALL_KEY_MAX_BYTES,
 			 "cflock:{%s}%s", name, suffixes[i]);
+	/* One for all locks: a server forgets them together. */
+	strcpy(call->keys[call->key_count++], "cflock:epoch");
 }
 
 static const char *kind_text(const struct claim *claim,
@@ -153,15 +155,41 @@ static const char *number_text(int64_t number, char buffer[24])
 	return buffer;
 }
 
+/* Text for the arguments of acquire.lua, which are to last until it was called. */
+struct acquire_text {
+	char ttl[24], spare[24], cooldown[24], kind[KIND_MAX_BYTES];
+};
+
+/* `token`: of the lease, to have it back; "" for a new one. */
+static void fill_acquire(struct call *call, struct acquire_text *text,
+			 const struct claim *claim, const char *token)
+{
+	call->script = &script_acquire;
+	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
+	add_keys(call, claim->name);
+	call_add(call, claim->owner.id);
+	call_add(call, number_text(claim->ttl_ms, text->ttl));
+	call_add(call, number_text(claim->spare_ms, text->spare));
+	call_add(call, kind_text(claim, text->kind));
+	call_add(call, claim->may_wait ? "wait" : "");
+	call_add(call, number_text(claim->cooldown_ms, text->cooldown));
+	call_add(call, claim->retry_failed ? "retry" : "");
+	call_add(call, claim->ancestors);
+	call_add(call, claim->owner.host);
+	call_add(call, claim->owner.pid);
+	call_add(call, claim->owner.user);
+	call_add(call, claim->owner.command);
+	call_add(call, claim->owner.message);
+	call_add(call, claim->no_grace ? "no-grace" : "");
+	call_add(call, token);
+}
+
 int store_acquire(struct store *store, const struct claim *claim,
 		  int64_t deadline_ns, struct grant *grant,
 		  struct refusal *refusal)
 {
-	struct call call = {
-		.script = &script_acquire,
-		.user_timeout_ms = (unsigned int)claim->ttl_ms,
-	};
-	char ttl[24], spare[24], cooldown[24], kind[KIND_MAX_BYTES];
+	struct call call = { 0 };
+	struct acquire_text text;
 	char token[STORE_TOKEN_MAX];
 	struct instant sent = clock_now();
 	redisReply *answer;
@@ -170,21 +198,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	/* This one goes out on another connection, which may be served first. */
 	store->doubt |= store->link.unanswered > 0 && !store->link.blocked;
 
-	add_keys(&call, claim->name);
-	call_add(&call, claim->owner.id);
-	call_add(&call, number_text(claim->ttl_ms, ttl));
-	call_add(&call, number_text(claim->spare_ms, spare));
-	call_add(&call, kind_text(claim, kind));
-	call_add(&call, claim->may_wait ? "wait" : "");
-	call_add(&call, number_text(claim->cooldown_ms, cooldown));
-	call_add(&call, claim->retry_failed ? "retry" : "");
-	call_add(&call, claim->ancestors);
-	call_add(&call, claim->owner.host);
-	call_add(&call, claim->owner.pid);
-	call_add(&call, claim->owner.user);
-	call_add(&call, claim->owner.command);
-	call_add(&call, claim->owner.message);
-
+	fill_acquire(&call, &text, claim, "");
 	result = call_script(store, &call, deadline_ns, &answer);
 	if (result) {
 		store->claimed |= store->link.was_sent;
@@ -241,6 +255,32 @@ int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 	return err;
 }
 
+/* Asks for a lease back that the server may have forgotten, and itself. */
+static int reclaim(struct store *store, const struct claim *claim,
+		   const struct grant *grant, int64_t deadline_ns)
+{
+	struct call call = { 0 };
+	struct acquire_text text;
+	char token[STORE_TOKEN_MAX], error[STORE_ERROR_MAX];
+	struct refusal refusal;
+	redisReply *answer;
+	int result;
+
+	/* What is to be told is why the renewal was refused. */
+	memcpy(error, store->link.error, sizeof(error));
+	fill_acquire(&call, &text, claim, grant->token);
+	result = call_script(store, &call, deadline_ns, &answer);
+	if (result)
+		return result;
+	result = reply_acquire(answer, token, &refusal, store->link.error,
+			       sizeof(store->link.error));
+	result = name_denied(store, &call, answer, result);
+	freeReplyObject(answer);
+	if (result == STORE_REFUSED)
+		memcpy(store->link.error, error, sizeof(error));
+	return result;
+}
+
 int store_renew(struct store *store, const struct claim *claim,
 		const struct grant *grant, int64_t deadline_ns,
 		char asked_by[STORE_ASKED_BY_MAX])
@@ -265,6 +305,11 @@ int store_renew(struct store *store, const struct claim *claim,
 			     sizeof(store->link.error));
 	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);
+	if (result != STORE_REFUSED)
+		return result;
+	result = reclaim(store, claim, grant, deadline_ns);
+	if (result == STORE_DONE)
+		asked_by[0] = '\0';
 	return result;
 }
 

@@ -52,6 +52,8 @@ servers=$!
 until_ready redis redis-cli -s "$dir/redis.sock" ping
 
 unset CFLOCK_TTL CFLOCK_PASSWORD REDISCLI_AUTH
+# Just started, it could not give a lease for a while.
+export CFLOCK_NO_GRACE=yes
 export CFLOCK_SERVER="unix://$dir/redis.sock" CFLOCK_CONFIG=
 
 # What people write by hand: no renewal, and nobody stops the command in time.

@@ -170,7 +170,6 @@ static void test_bad_usage(void)
 	static const char *const not_built[] = {
 		"--prefer x",
 		"--min-replicas=1",
-		"--no-grace",
 	};
 	char text[4096] = "--message ";
 	size_t i;
