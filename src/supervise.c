@@ -210,6 +210,7 @@ static void kill_attached(const struct supervision *s)
 	size_t refused;
 	bool told = false;
 
+	attached_use_reserve(s->attached);
 	while (!attached_is_dead(s->attached)) {
 		renewer_tend(s->renewer);
 		refused = attached_kill(s->attached);

@@ -276,7 +276,6 @@ has_line_of() {
 	nothing_left "$name"
 }
 
-# Of the children that it knows: a grandchild whose parent has ended, too.
 @test "lease lost: script and children are asked, then dead before its end" {
 	write_script -t 2s <<-'END'
 		trap 'echo asked >>"$work/asked"' TERM
@@ -475,6 +474,101 @@ has_line_of() {
 	ends_with 143
 	wait_until eval "! pgrep -f 'stamper $marker'"
 	[ "$(last_stamp_ms)" -lt "$end_ms" ]
+}
+
+# The last of them are the ones that no descriptor was left for.
+@test "more children than descriptors: all are dead in time" {
+	write_script -t 2s <<-'END'
+		trap '' TERM
+		for _ in $(seq 60); do (exec -a "$marker" sleep 60) & done
+		"$work/stamper" "$marker" &
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	for limit in 16 40; do
+		for cause in deleted guardian holder; do
+			rm -f "$work/stamps"
+			# shellcheck disable=SC2016 # for that shell
+			start bash -c 'ulimit -n "$0"; exec bash "$@"' "$limit"
+			wait_until test -s "$work/stamps"
+			[ "$(pgrep -fc "^$marker")" = 60 ]
+			end_ms=$(lease_end_ms)
+			case $cause in
+			deleted) rcli del "$key" ;;
+			guardian) kill -KILL "$guardian" ;;
+			holder) kill -KILL "$holder" ;;
+			esac
+			ends_with 137
+			wait_until eval "! pgrep -f $marker"
+			[ "$(last_stamp_ms)" -lt "$end_ms" ] || fail "$limit, $cause: $(last_stamp_ms) is not before $end_ms"
+			wait_until nothing_left "$name"
+		done
+	done
+}
+
+@test "daemons, whose parents have ended, are found by their environment" {
+	write_script -t 2s <<-'END'
+		for _ in 1 2 3; do ("$work/stamper" "$marker" &); done
+		(setsid sh -c 'trap "echo asked >>\"$work/asked\"" TERM
+			while :; do sleep 0.05; done' "$marker" &)
+		# What is not started under this very lease.
+		(CFLOCK_ANCESTORS="${CFLOCK_ID}0 0$CFLOCK_ID" CFLOCK_TOKEN=$CFLOCK_ID \
+			bash -c 'exec -a "other $marker" sleep 60' &)
+		(env -u CFLOCK_ANCESTORS bash -c 'exec -a "other $marker" sleep 60' &)
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	start bash
+	wait_until test -s "$work/stamps"
+	wait_until eval '[ "$(pgrep -fc "^other $marker")" = 2 ]'
+	# One that only has the word in its arguments.
+	in_background bash -c 'exec -a "other $marker CFLOCK_ANCESTORS=$0" sleep 60' \
+		"$(rcli get "$key" | cut -d / -f 1)"
+	pids+=("$background")
+	end_ms=$(lease_end_ms)
+	rcli del "$key"
+	ends_with 143
+	wait_until eval '! pgrep -f stamper.$marker'
+	[ "$(last_stamp_ms)" -lt "$end_ms" ]
+	wait_until eval '[ "$(pgrep -fc "$marker")" = 3 ]'
+	[ "$(pgrep -fc "^other $marker")" = 3 ]
+	[ "$(cat "$work/asked")" = asked ]
+	wait_until is_gone "$holder"
+	wait_until is_gone "$guardian"
+	nothing_left "$name"
+}
+
+@test "a daemon that is started by what is being stopped is found, too" {
+	write_script -t 2s <<-'END'
+		trap '("$work/stamper" "$marker" &); exit 5' TERM
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	start bash
+	end_ms=$(lease_end_ms)
+	rcli del "$key"
+	ends_with 5
+	wait_until is_gone "$holder"
+	[ -z "$(pgrep -f "stamper $marker")" ]
+	[ ! -e "$work/stamps" ] || [ "$(last_stamp_ms)" -lt "$end_ms" ]
+}
+
+# What holds the other lock carries the id of the first.
+@test "of two locks one is lost: the other is released as the script ends" {
+	write_script -t 2s <<-'END'
+		eval "$("$CFLOCK" --attach $$ -t 60s "$name.2")" || exit
+		touch "$work/ready"
+		trap '' TERM
+		while :; do sleep 0.02; done
+	END
+	in_background bash "$work/script" "$marker" 2>>"$err"
+	script=$background
+	wait_until test -e "$work/ready"
+	rcli del "$key"
+	ends_with 137
+	wait_until nothing_left "$name.2"
+	wait_until nothing_left "$name"
+	wait_until eval '! pgrep -fx "$CFLOCK --attach .*"'
 }
 
 @test "stderr in the same pipe, and descriptors that it inherits, are not kept" {
