@@ -532,7 +532,7 @@ syslog_texts() {
 	mkfifo "$work/full"
 	exec 7<>"$work/full"
 	dd if=/dev/zero of="$work/full" bs=4096 count=64 oflag=nonblock 2>/dev/null || true
-	timeout -s KILL 20 "$CFLOCK" --log-json --ttl 300ms "$name" sh -c 'sleep 2; exit 4' \
+	timeout -s KILL 20 "$CFLOCK" --log-json --ttl 1s "$name" sh -c 'sleep 2; exit 4' \
 		</dev/null 2>&7 3>&- && code=0 || code=$?
 	exec 7>&-
 	[ "$code" = 4 ]
@@ -541,7 +541,7 @@ syslog_texts() {
 @test "a terminal that nobody reads, with less room than a line: not the lease is lost" {
 	for how in -v --log-json; do
 		code=0
-		timeout -s KILL 20 python3 "$helpers/unread_terminal.py" "$CFLOCK" "$how" -t 300ms \
+		timeout -s KILL 20 python3 "$helpers/unread_terminal.py" "$CFLOCK" "$how" -t 1s \
 			"$name" sh -c 'sleep 2; exit 4' </dev/null 3>&- || code=$?
 		[ "$code" = 4 ] || fail "$how: exit code $code"
 	done
@@ -636,7 +636,7 @@ syslog_texts() {
 @test "--syslog: a daemon that does not read costs messages, not the lease" {
 	with_devlog full
 	begun=$(now_ms)
-	run_syslog 4 --log-json --ttl 300ms "$name" sh -c 'sleep 2; exit 4'
+	run_syslog 4 --log-json --ttl 1s "$name" sh -c 'sleep 2; exit 4'
 	[ "$(($(now_ms) - begun))" -lt 10000 ]
 	events_match "granted renew* released summary"
 	# All but the summary itself, which cannot know yet.
