@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -292,13 +293,14 @@ static bool all_frozen(const struct attached *attached)
 
 /*
  * Stops all, until none is found that could start another, so that none is left
- * out: what loses its parent before it is found is never found.
+ * out: what loses its parent before it is found is hard to find.  Gives up
+ * until_ns: on a busy machine it takes long until they act on it.
  */
-static void freeze(struct attached *attached)
+static void freeze(struct attached *attached, int64_t until_ns)
 {
-	size_t i;
 	int rounds = 0;
 	bool done;
+	size_t i;
 
 	do {
 		for (i = 0; i < attached->count; i++)
@@ -306,34 +308,52 @@ static void freeze(struct attached *attached)
 		done = all_frozen(attached);
 		if (attached_gather(attached))
 			done = false;
-		else if (!done)
-			poll(NULL, 0,
-			     1); /* it takes effect when they run next */
-	} while (!done && ++rounds < FREEZE_ROUNDS_MAX);
+		if (!done) /* it takes effect when they run next */
+			poll(NULL, 0, 1);
+	} while (!done && ++rounds < FREEZE_ROUNDS_MAX &&
+		 clock_boot_ns() < until_ns);
 }
 
 void attached_signal(struct attached *attached, const int *signals,
 		     size_t count, int64_t look_ns, int64_t until_ns)
 {
-	int64_t looked_ns;
+	int64_t now_ns = clock_boot_ns(), looked_ns;
+	/* Half of the time is theirs. */
+	int64_t frozen_ns = now_ns + (until_ns - now_ns) / 2;
 	size_t i, j;
 
-	freeze(attached);
+	freeze(attached, frozen_ns);
 	looked_ns = clock_boot_ns() + look_ns;
-	attached_look(attached, looked_ns < until_ns ? looked_ns : until_ns);
-	freeze(attached);
+	attached_look(attached, looked_ns < frozen_ns ? looked_ns : frozen_ns);
+	freeze(attached, frozen_ns);
 	for (i = 0; i < attached->count && clock_boot_ns() < until_ns; i++)
 		for (j = 0; j < count; j++)
 			send_signal(&attached->found[i], signals[j]);
 }
 
-size_t attached_kill(struct attached *attached)
+/*
+ * What is killed runs no code of its own any more, but needs the processor to
+ * die; on a busy machine it would wait for its turn.
+ */
+static int kill_one(const struct found *found)
+{
+	static const struct sched_param at_once = { .sched_priority = 1 };
+	int pidfd = hold(found);
+	int err = pidfd < 0 ? pidfd : tree_signal_pidfd(pidfd, SIGKILL);
+
+	if (!err && !is_readable(pidfd))
+		sched_setscheduler(found->pid, SCHED_FIFO, &at_once);
+	let_go(found, pidfd);
+	return err;
+}
+
+size_t attached_kill(struct attached *attached, int64_t until_ns)
 {
 	size_t refused = 0, i;
 
-	freeze(attached);
+	freeze(attached, until_ns);
 	for (i = 0; i < attached->count; i++)
-		if (send_signal(&attached->found[i], SIGKILL) == -EPERM)
+		if (kill_one(&attached->found[i]) == -EPERM)
 			refused++;
 	return refused;
 }

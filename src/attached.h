@@ -69,11 +69,11 @@ void attached_signal(struct attached *attached, const int *signals,
 		     size_t count, int64_t look_ns, int64_t until_ns);
 
 /*
- * Stops all that is found, until none is found that could start another, and
- * then kills it.  To be called until all is dead.  Returns how many may not be
- * killed by this user.
+ * Stops all that is found, until none is found that could start another, or
+ * until_ns (CLOCK_BOOTTIME), and then kills it.  To be called until all is dead.
+ * Returns how many may not be killed by this user.
  */
-size_t attached_kill(struct attached *attached);
+size_t attached_kill(struct attached *attached, int64_t until_ns);
 
 /* All that was ever found. */
 bool attached_is_dead(const struct attached *attached);

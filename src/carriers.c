@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,6 +147,8 @@ static bool read_carriers(int fd, int64_t until_ns, carriers_found_fn *found,
 bool carriers_find(const char *variable, const char *id, int64_t until_ns,
 		   carriers_found_fn *found, void *context)
 {
+	struct sched_param parameters = { 0 };
+	int policy = sched_getscheduler(0);
 	pid_t self = getpid(), child;
 	int ends[2], status = 0;
 	bool ended;
@@ -155,6 +158,9 @@ bool carriers_find(const char *variable, const char *id, int64_t until_ns,
 	child = fork();
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		/* It is waited for: on a busy machine, too. */
+		if (policy > 0 && sched_getparam(self, &parameters) == 0)
+			sched_setscheduler(0, policy, &parameters);
 		close(ends[0]);
 		_exit(getppid() != self || !look_at_all(variable, id, ends[1]));
 	}

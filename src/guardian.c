@@ -59,6 +59,7 @@
  */
 #define LOOK_TTL_DIVISOR 20
 #define LOOK_MAX_NS (125 * NS_PER_MS)
+#define EMPTY_LOOKS 2
 
 enum order_kind {
 	ORDER_RENEWED,
@@ -97,6 +98,8 @@ struct guard {
 	struct attached attached; /* job->attached, and what is found of it */
 	bool is_paused;           /* attached, and stopped: reported */
 	bool let_go;
+	unsigned int empty_looks; /* in a row, for what carries the id */
+	int64_t next_look_ns;
 };
 
 /* === in cflock ========================================================== */
@@ -399,19 +402,29 @@ static void read_orders(struct guard *g)
 	}
 }
 
-/* Nothing of an attached process is left, and nothing is found any more. */
+/*
+ * Nothing of an attached process is left, and nothing is found any more: twice,
+ * as what was about to start a program carries no id yet.
+ */
 static bool is_attached_dead(struct guard *g)
 {
 	bool all_seen;
 
 	attached_gather(&g->attached);
-	if (!attached_is_dead(&g->attached))
+	if (!attached_is_dead(&g->attached)) {
+		g->empty_looks = 0;
+		return false;
+	}
+	if (clock_boot_ns() < g->next_look_ns)
 		return false;
 	all_seen = attached_look(&g->attached, clock_boot_ns() + look_ns(g));
-	/* There is no time for another look once the killing is due. */
-	return attached_is_dead(&g->attached) &&
-	       (all_seen ||
-		lease_phase(&g->lease, clock_now()) == LEASE_KILLING);
+	g->next_look_ns = clock_boot_ns() + look_ns(g);
+	if (!attached_is_dead(&g->attached))
+		return false;
+	/* Once the killing is due, there is no time for more. */
+	if (all_seen || lease_phase(&g->lease, clock_now()) == LEASE_KILLING)
+		g->empty_looks++;
+	return g->empty_looks >= EMPTY_LOOKS;
 }
 
 /*
@@ -492,7 +505,7 @@ static void kill_tree(struct guard *g)
 		refused =
 			tree_kill(&g->tree, g->sweeps % SWEEP_DEEP_EVERY == 0);
 	} else {
-		refused = attached_kill(&g->attached);
+		refused = attached_kill(&g->attached, begun_ns + look_ns(g));
 		/* Should one of these be slow to die, or not be killable. */
 		if (!g->sweeps)
 			attached_look(&g->attached,

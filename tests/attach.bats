@@ -19,13 +19,14 @@ setup() {
 	err=$work/err
 	marker=7$RANDOM.$RANDOM$BATS_TEST_NUMBER
 	export marker
-	# A child of the script that ignores TERM and writes the time, in us.
+	# A child of the script that ignores TERM and writes the time, in us, every
+	# 10 ms, or every $2 seconds.
 	cat >"$work/stamper" <<-'END'
 		#!/bin/bash
 		trap '' TERM
 		while :; do
 			echo "${EPOCHREALTIME/[.,]/}" >>"$work/stamps"
-			sleep 0.01
+			sleep "${2:-0.01}"
 		done
 	END
 	chmod +x "$work/stamper"
@@ -93,9 +94,12 @@ ends_with() {
 	[ "$code" = "$1" ] || fail "exit code $code, not $1: $(cat "$err")"
 }
 
-# When the lease ends, in ms of the server's clock, which is ours.
+# lease_end_ms [del]: when the lease ends, in ms of the server's clock, which is
+# ours; with del, the lock is gone.  In one step: in between, it may be renewed.
 lease_end_ms() {
-	echo $(($(now_ms) + $(rcli pttl "$key")))
+	rcli eval "local clock, left = redis.call('TIME'), redis.call('PTTL', KEYS[1])
+		if ARGV[1] == 'del' then redis.call('DEL', KEYS[1]) end
+		return clock[1] * 1000 + math.floor(clock[2] / 1000) + left" 1 "$key" "${1-}"
 }
 
 last_stamp_ms() {
@@ -292,8 +296,7 @@ has_line_of() {
 			freeze_redis
 			end_ms=$(($(now_ms) + 2000))
 		else
-			end_ms=$(lease_end_ms)
-			rcli del "$key"
+			end_ms=$(lease_end_ms del)
 		fi
 		ends_with 137
 		wait_until eval "! pgrep -f $marker"
@@ -308,8 +311,8 @@ has_line_of() {
 @test "the holder is killed: the script is stopped in time" {
 	write_stubborn_script
 	start bash
-	end_ms=$(lease_end_ms)
 	kill -KILL "$holder"
+	end_ms=$(lease_end_ms)
 	ends_with 137
 	wait_until eval "! pgrep -f $marker"
 	[ "$(last_stamp_ms)" -lt $((end_ms + 1)) ]
@@ -465,15 +468,17 @@ has_line_of() {
 @test "children that are forked while it is stopped are dead in time, too" {
 	write_script -t 2s <<-'END'
 		touch "$work/ready"
-		while :; do "$work/stamper" "$marker" & sleep 0.01; done
+		while :; do "$work/stamper" "$marker" 0.1 & sleep 0.01; done
 	END
 	start dash
 	wait_until test -s "$work/stamps"
-	end_ms=$(lease_end_ms)
-	rcli del "$key"
-	ends_with 143
+	end_ms=$(lease_end_ms del)
+	# On a busy machine, it may not come to act on the stop signal.
+	code=0
+	wait "$script" || code=$?
+	[ "$code" = 143 ] || [ "$code" = 137 ]
 	wait_until eval "! pgrep -f 'stamper $marker'"
-	[ "$(last_stamp_ms)" -lt "$end_ms" ]
+	[ "$(last_stamp_ms)" -lt "$end_ms" ] || fail "late by $(($(last_stamp_ms) - end_ms)) ms"
 }
 
 # The last of them are the ones that no descriptor was left for.
@@ -492,11 +497,16 @@ has_line_of() {
 			start bash -c 'ulimit -n "$0"; exec bash "$@"' "$limit"
 			wait_until test -s "$work/stamps"
 			[ "$(pgrep -fc "^$marker")" = 60 ]
-			end_ms=$(lease_end_ms)
 			case $cause in
-			deleted) rcli del "$key" ;;
-			guardian) kill -KILL "$guardian" ;;
-			holder) kill -KILL "$holder" ;;
+			deleted) end_ms=$(lease_end_ms del) ;;
+			guardian)
+				kill -KILL "$guardian"
+				end_ms=$(lease_end_ms)
+				;;
+			holder)
+				kill -KILL "$holder"
+				end_ms=$(lease_end_ms)
+				;;
 			esac
 			ends_with 137
 			wait_until eval "! pgrep -f $marker"
@@ -525,8 +535,7 @@ has_line_of() {
 	in_background bash -c 'exec -a "other $marker CFLOCK_ANCESTORS=$0" sleep 60' \
 		"$(rcli get "$key" | cut -d / -f 1)"
 	pids+=("$background")
-	end_ms=$(lease_end_ms)
-	rcli del "$key"
+	end_ms=$(lease_end_ms del)
 	ends_with 143
 	wait_until eval '! pgrep -f stamper.$marker'
 	[ "$(last_stamp_ms)" -lt "$end_ms" ]
@@ -545,8 +554,7 @@ has_line_of() {
 		while :; do sleep 0.02; done
 	END
 	start bash
-	end_ms=$(lease_end_ms)
-	rcli del "$key"
+	end_ms=$(lease_end_ms del)
 	ends_with 5
 	wait_until is_gone "$holder"
 	[ -z "$(pgrep -f "stamper $marker")" ]

@@ -50,8 +50,8 @@ static void describe_self(struct breaking *breaking)
 		 self.host, message ? " (" : "", message ? self.message : "",
 		 message ? ")" : "");
 	/* Unlike any other of this host. */
-	snprintf(breaking->asking, sizeof(breaking->asking), "%jx.%d",
-		 (intmax_t)clock_boot_ns(), (int)getpid());
+	snprintf(breaking->asking, sizeof(breaking->asking), "%llx.%d",
+		 (unsigned long long)clock_boot_ns(), (int)getpid());
 }
 
 /* Tells whom it is about.  Returns 0 or -ENOMEM. */
