@@ -415,8 +415,11 @@ static bool is_attached_dead(struct guard *g)
 		g->empty_looks = 0;
 		return false;
 	}
-	if (clock_boot_ns() < g->next_look_ns)
+	/* Until then nothing is there to be killed. */
+	if (clock_boot_ns() < g->next_look_ns) {
+		g->next_sweep_ns = g->next_look_ns;
 		return false;
+	}
 	all_seen = attached_look(&g->attached, clock_boot_ns() + look_ns(g));
 	g->next_look_ns = clock_boot_ns() + look_ns(g);
 	if (!attached_is_dead(&g->attached))

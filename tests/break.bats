@@ -119,8 +119,8 @@ has_line_of() {
 	rcli flushall
 	script acquire old 30000 29800 exclusive '' 0 '' '' host 1 user command ''
 	script acquire new 9000 3000 exclusive wait 0 '' '' host 1 user command ''
-	taken() { [ "$(script acquire new 9000 3000 exclusive wait 0 '' '' host 1 user command '' | sed -n 2p)" = taken ]; }
-	wait_until taken
+	is_taken() { [ "$(script acquire new 9000 3000 exclusive wait 0 '' '' host 1 user command '' | sed -n 2p)" = taken ]; }
+	wait_until is_taken
 	left=$(($(rcli pttl "$key") - 9000))
 	within $((left - 3000)) "$(script break ask new w 1 1 | sed -n 2p)" $((left + 2002)) "ms until it is told"
 }
