@@ -517,7 +517,7 @@ has_line_of() {
 }
 
 @test "daemons, whose parents have ended, are found by their environment" {
-	write_script -t 2s <<-'END'
+	write_script -t 10s <<-'END'
 		for _ in 1 2 3; do ("$work/stamper" "$marker" &); done
 		(setsid sh -c 'trap "echo asked >>\"$work/asked\"" TERM
 			while :; do sleep 0.05; done' "$marker" &)

@@ -212,7 +212,7 @@ syslog_texts() {
 	fields 'renewed|renewed_late' took_ms >"$work/took"
 	[ "$(sort -n "$work/took" | tail -n 1)" = "$(field summary slowest_renewal_ms)" ]
 	within 1200 "$(field summary smallest_left_ms)" 2250 smallest_left_ms
-	within 200 "$(field summary slowest_renewal_ms)" 600 slowest_renewal_ms
+	within 200 "$(field summary slowest_renewal_ms)" 800 slowest_renewal_ms
 	[ "$(sed -n 1p "$work/left")" -gt 2250 ]
 }
 
@@ -420,19 +420,19 @@ syslog_texts() {
 }
 
 @test "renewed late: an answer that took long" {
-	start_json -t 6s "$name" sh -c 'read -r _ <"$work/go"'
+	start_json -t 20s "$name" sh -c 'read -r _ <"$work/go"'
 	wait_until came granted
 	since=$(now_ms)
 	freeze_redis
-	# Due at 1.2 s, and late 0.6 s after that.
-	wait_until ms_since 2000
+	# Due at 4 s, and late 2 s after that; a try has 4 s.
+	wait_until ms_since 6500
 	thaw_redis
 	wait_until came renewed_late
 	let_go
 	ends_with 0
 	field_is renewed_late failures -
-	within 600 "$(field renewed_late late_ms)" 1200 late_ms
-	within 600 "$(field renewed_late took_ms)" 1200 took_ms
+	within 2000 "$(field renewed_late late_ms)" 4000 late_ms
+	within 2000 "$(field renewed_late took_ms)" 4000 took_ms
 	field_is summary renewals_failed 0
 	field_is summary slowest_renewal_ms "$(field renewed_late took_ms)"
 }
