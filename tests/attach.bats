@@ -281,7 +281,7 @@ has_line_of() {
 }
 
 @test "lease lost: script and children are asked, then dead before its end" {
-	write_script -t 2s <<-'END'
+	write_script -t 5s <<-'END'
 		trap 'echo asked >>"$work/asked"' TERM
 		"$work/stamper" "$marker" &
 		touch "$work/ready"
@@ -294,7 +294,7 @@ has_line_of() {
 		sleep 0.5 # a renewal or two
 		if [ "$cause" = frozen ]; then
 			freeze_redis
-			end_ms=$(($(now_ms) + 2000))
+			end_ms=$(($(now_ms) + 5000))
 		else
 			end_ms=$(lease_end_ms del)
 		fi
@@ -548,7 +548,7 @@ has_line_of() {
 }
 
 @test "a daemon that is started by what is being stopped is found, too" {
-	write_script -t 2s <<-'END'
+	write_script -t 10s <<-'END'
 		trap '("$work/stamper" "$marker" &); exit 5' TERM
 		touch "$work/ready"
 		while :; do sleep 0.02; done
