@@ -72,6 +72,18 @@ static void let_go_of_error_pipe(void)
 }
 
 /*
+ * Should one of these leases be lost, all that carries its id is stopped; but we
+ * and the guardian end with the script, and have a lease to release.  What ps(1)
+ * shows of our environment is what is overwritten here.
+ */
+static void forget_ancestors(struct run *run)
+{
+	char *ids = (char *)run->claim.ancestors;
+
+	memset(ids, 0, strlen(ids));
+}
+
+/*
  * In the background: holds the lock until the attached process has ended, or a
  * release is asked for.  Says by a byte into `ready` that all is in place.
  */
@@ -89,6 +101,7 @@ static int hold_attached(struct run *run, int ready)
 	};
 	int err, code;
 
+	forget_ancestors(run);
 	/* Nobody could continue us. */
 	run->signals.never_stop = true;
 	/* Out of reach of what is sent to the script's process group. */
@@ -181,6 +194,7 @@ int attach_watch(struct run *run)
 		err = signals_watch(&run->signals, run->attached.pidfd);
 	switch (err) {
 	case 0:
+		run->attached.id = run->claim.owner.id;
 		run->job.attached = &run->attached;
 		return 0;
 	case -ESRCH:

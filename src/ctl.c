@@ -120,7 +120,8 @@ static int print_help(void)
 	     "     --json                for programs: see cflockctl(1)\n"
 	     "     --force               break: fence the holder off, and wait until\n"
 	     "                           its lease is over\n"
-	     " -w, --wait DURATION       break: for the holder to end (30s)\n"
+	     " -w, --wait DURATION       break: for the holder to end (30s from when it\n"
+	     "                           must have been told)\n"
 	     "     --message TEXT        break: why, for the holder\n"
 	     "     --min-left DURATION   check: so much of the lease must be left\n"
 	     "     --token N             fence: the token ($CFLOCK_TOKEN)\n"
@@ -335,7 +336,7 @@ static int open_service(struct arguments *arguments)
 int main(int argc, char **argv)
 {
 	static struct arguments arguments = {
-		.ctl = { .wait_ns = CTL_WAIT_NS },
+		.ctl = { .wait_ns = -1 },
 	};
 	const struct verb *verb;
 	int code;

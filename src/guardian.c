@@ -53,6 +53,14 @@
 /* Whether an attached process goes on, and what else it has started. */
 #define LOOK_EVERY_NS (50 * NS_PER_MS)
 
+/*
+ * To look through all processes takes some 20 us for each.  It may take half of
+ * the time that is planned for killing.
+ */
+#define LOOK_TTL_DIVISOR 20
+#define LOOK_MAX_NS (125 * NS_PER_MS)
+#define EMPTY_LOOKS 2
+
 enum order_kind {
 	ORDER_RENEWED,
 	ORDER_LOSE,
@@ -90,6 +98,8 @@ struct guard {
 	struct attached attached; /* job->attached, and what is found of it */
 	bool is_paused;           /* attached, and stopped: reported */
 	bool let_go;
+	unsigned int empty_looks; /* in a row, for what carries the id */
+	int64_t next_look_ns;
 };
 
 /* === in cflock ========================================================== */
@@ -317,6 +327,13 @@ static void pass_on(struct guard *g, int number, bool from_terminal,
 		kill(g->command, number); /* not reaped: still its own number */
 }
 
+static int64_t look_ns(const struct guard *g)
+{
+	int64_t ns = g->lease.policy.ttl_ns / LOOK_TTL_DIVISOR;
+
+	return ns < LOOK_MAX_NS ? ns : LOOK_MAX_NS;
+}
+
 /* To all that is guarded: the stop signal; and, as what is stopped acts on none,
  * SIGCONT. */
 static void send_stop_signal(struct guard *g, int64_t until_ns)
@@ -324,7 +341,7 @@ static void send_stop_signal(struct guard *g, int64_t until_ns)
 	const int signals[] = { g->job->stop_signal, SIGCONT };
 
 	if (g->job->attached)
-		attached_signal(&g->attached, signals, 2, until_ns);
+		attached_signal(&g->attached, signals, 2, look_ns(g), until_ns);
 	else
 		tree_signal(&g->tree, signals, 2, until_ns);
 }
@@ -386,6 +403,34 @@ static void read_orders(struct guard *g)
 }
 
 /*
+ * Nothing of an attached process is left, and nothing is found any more: twice,
+ * as what was about to start a program carries no id yet.
+ */
+static bool is_attached_dead(struct guard *g)
+{
+	bool all_seen;
+
+	attached_gather(&g->attached);
+	if (!attached_is_dead(&g->attached)) {
+		g->empty_looks = 0;
+		return false;
+	}
+	/* Until then nothing is there to be killed. */
+	if (clock_boot_ns() < g->next_look_ns) {
+		g->next_sweep_ns = g->next_look_ns;
+		return false;
+	}
+	all_seen = attached_look(&g->attached, clock_boot_ns() + look_ns(g));
+	g->next_look_ns = clock_boot_ns() + look_ns(g);
+	if (!attached_is_dead(&g->attached))
+		return false;
+	/* Once the killing is due, there is no time for more. */
+	if (all_seen || lease_phase(&g->lease, clock_now()) == LEASE_KILLING)
+		g->empty_looks++;
+	return g->empty_looks >= EMPTY_LOOKS;
+}
+
+/*
  * The same as reap() for an attached process.  That it is stopped, as by Ctrl-Z,
  * nobody tells us: it is looked at with each renewal, and then again and again.
  */
@@ -394,10 +439,8 @@ static bool look_at_attached(struct guard *g)
 	bool stopped;
 
 	g->command_ended = attached_has_ended(&g->attached);
-	if (g->stopping) {
-		attached_gather(&g->attached);
-		return !attached_is_dead(&g->attached);
-	}
+	if (g->stopping)
+		return !is_attached_dead(g);
 	stopped = attached_is_stopped(&g->attached);
 	if (stopped != g->is_paused)
 		report(g, stopped ? GUARDIAN_STOPPED : GUARDIAN_CONTINUED,
@@ -461,11 +504,17 @@ static void kill_tree(struct guard *g)
 		if (g->job->own_group)
 			kill(-g->command, SIGKILL);
 	}
-	if (g->job->attached)
-		refused = attached_kill(&g->attached);
-	else
-		refused = tree_kill(&g->tree,
-				    g->sweeps++ % SWEEP_DEEP_EVERY == 0);
+	if (!g->job->attached) {
+		refused =
+			tree_kill(&g->tree, g->sweeps % SWEEP_DEEP_EVERY == 0);
+	} else {
+		refused = attached_kill(&g->attached, begun_ns + look_ns(g));
+		/* Should one of these be slow to die, or not be killable. */
+		if (!g->sweeps)
+			attached_look(&g->attached,
+				      clock_boot_ns() + look_ns(g));
+	}
+	g->sweeps++;
 	if (refused && !g->refusal_reported) {
 		report(g, GUARDIAN_REFUSED, (int)refused, MSG_DONTWAIT);
 		g->refusal_reported = true;

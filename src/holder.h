@@ -8,6 +8,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Ids of the leases that are held around a command; for nested cflocks. */
+#define ANCESTORS_VARIABLE "CFLOCK_ANCESTORS"
+
 #define HOLDER_FIELD_MAX 256
 #define HOLDER_ID_MAX 64
 #define HOLDER_MESSAGE_MAX 1025

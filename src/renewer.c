@@ -45,8 +45,8 @@ struct renewer {
 	bool paused, stopped, busy;
 	bool is_refused;
 	char why[STORE_ERROR_MAX];
-	char asked_by[STORE_ASKED_BY_MAX]; /* to end; "" when nobody has */
-	unsigned int failures;             /* since the last success */
+	struct asked asked;    /* to end, as it was passed on */
+	unsigned int failures; /* since the last success */
 	struct renewer_statistics statistics;
 };
 
@@ -59,7 +59,7 @@ struct attempt {
 	int64_t left_ns, late_ns;
 	unsigned int failures; /* before it, or with it */
 	bool counts;
-	char asked_by[STORE_ASKED_BY_MAX];
+	struct asked asked;
 };
 
 static void wake(struct renewer *renewer)
@@ -161,17 +161,24 @@ static void count_success(struct renewer *renewer, struct attempt *attempt)
 		statistics->least_left_ns = attempt->left_ns;
 }
 
+/* Each asking is told once, whatever it says. */
+static bool is_asked_anew(const struct renewer *renewer,
+			  const struct asked *asked)
+{
+	return *asked->by &&
+	       (strcmp(asked->by, renewer->asked.by) != 0 ||
+		strcmp(asked->asking, renewer->asked.asking) != 0);
+}
+
 /* With the mutex held.  `limit_ns` is what the try had. */
 static void take_answer(struct renewer *renewer, struct attempt *attempt,
 			int64_t limit_ns)
 {
 	struct lease *lease = &renewer->lease;
 
-	if (*attempt->asked_by &&
-	    strcmp(attempt->asked_by, renewer->asked_by) != 0 &&
+	if (is_asked_anew(renewer, &attempt->asked) &&
 	    guardian_ask(renewer->guardian) == 0)
-		memcpy(renewer->asked_by, attempt->asked_by,
-		       sizeof(renewer->asked_by));
+		renewer->asked = attempt->asked;
 	if (attempt->result == STORE_DONE &&
 	    lease_renewed(lease, attempt->sent, attempt->answered)) {
 		guardian_renewed(renewer->guardian, attempt->sent);
@@ -216,7 +223,7 @@ static void renew_once(struct renewer *renewer)
 	pthread_mutex_unlock(&renewer->mutex);
 	attempt.result =
 		store_renew(renewer->store, renewer->claim, &renewer->grant,
-			    attempt.sent.boot_ns + limit_ns, attempt.asked_by);
+			    attempt.sent.boot_ns + limit_ns, &attempt.asked);
 	attempt.answered = clock_now();
 	pthread_mutex_lock(&renewer->mutex);
 
@@ -343,7 +350,7 @@ void renewer_look(struct renewer *renewer, struct renewer_state *state)
 	state->lease = renewer->lease;
 	state->is_refused = renewer->is_refused;
 	memcpy(state->why, renewer->why, sizeof(state->why));
-	memcpy(state->asked_by, renewer->asked_by, sizeof(state->asked_by));
+	memcpy(state->asked_by, renewer->asked.by, sizeof(state->asked_by));
 	pthread_mutex_unlock(&renewer->mutex);
 }
 

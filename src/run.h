@@ -16,9 +16,6 @@
 #include "supervise.h"
 #include "tree.h"
 
-/* Ids of the leases that are held around a command; for nested cflocks. */
-#define ANCESTORS_VARIABLE "CFLOCK_ANCESTORS"
-
 struct run {
 	struct options options;
 	struct lease_policy policy;

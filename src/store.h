@@ -27,6 +27,7 @@
 #define STORE_TOKEN_MAX 24
 #define STORE_ERROR_MAX 1024
 #define STORE_ASKED_BY_MAX 512
+#define STORE_ASKING_MAX 64
 
 struct store;
 
@@ -136,15 +137,21 @@ int store_acquire(struct store *store, const struct claim *claim,
 int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 	       bool exactly);
 
+/* That the holder is to end. */
+struct asked {
+	char by[STORE_ASKED_BY_MAX]; /* for people; "" when nobody has asked */
+	char asking[STORE_ASKING_MAX]; /* differs when it is asked again */
+};
+
 /*
  * Renews; or has the lease back, where the service has forgotten it and nobody
  * can have been given it since.  To be sent only while the lease stands.
  * REFUSED: the lease is not ours any more; store_error() says whose it is.
- * DONE sets asked_by to who has asked us to end, for people; "" if nobody has.
+ * DONE sets *asked.
  */
 int store_renew(struct store *store, const struct claim *claim,
 		const struct grant *grant, int64_t deadline_ns,
-		char asked_by[STORE_ASKED_BY_MAX]);
+		struct asked *asked);
 
 /*
  * Ends the lease, or the waiting, of a claim.  `lift`: its cooldown, too, as it
@@ -171,16 +178,24 @@ void store_withdraw(struct store *store, const struct claim *claim,
 int store_look(struct store *store, const char *name, int waiters,
 	       int64_t deadline_ns, char **json);
 
+struct break_request {
+	const char *name;
+	bool force;
+	const char *ids;    /* of the holders that are meant, by blanks */
+	const char *who;    /* wants it, and why, for people */
+	const char *asking; /* as that of struct asked */
+	int64_t ask_ms;     /* for so long, at least, they are asked */
+};
+
 /*
- * Has the holders of `ids`, separated by blanks, end.  Without `force` they are
- * asked to, as soon as they renew next, for ask_ms.  With it, they can renew no
- * more, and the lock stays shut until their leases are over.  `who` wants it,
- * and why, for people.  DONE sets *left_ms, until their leases are over as it is
- * now; REFUSED: none of them holds the lock, or, with `force`, others do, too.
+ * Has holders end.  Without `force` they are asked to, as soon as they renew
+ * next.  With it, they can renew no more, and the lock stays shut until their
+ * leases are over.  DONE sets *ms: until that, as it is now, or until all that
+ * can be reached have been asked; REFUSED: none of them holds the lock, or, with
+ * `force`, others do, too.
  */
-int store_break(struct store *store, const char *name, bool force,
-		const char *ids, const char *who, int64_t ask_ms,
-		int64_t deadline_ns, int64_t *left_ms);
+int store_break(struct store *store, const struct break_request *request,
+		int64_t deadline_ns, int64_t *ms);
 
 /* Returns 0, or a negative errno, with which the listing ends. */
 typedef int store_found_fn(void *context, const char *name);

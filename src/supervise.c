@@ -14,6 +14,9 @@
 /* Between two sweeps, when cflock has to kill in the guardian's place, and when
  * what is left may not be killed. */
 #define SWEEP_EVERY_MS 1
+
+/* So long at most it takes to stop what is to be killed. */
+#define FREEZE_NS (50 * NS_PER_MS)
 #define SWEEP_REFUSED_MS 100
 #define SWEEP_DEEP_EVERY 8
 
@@ -210,9 +213,11 @@ static void kill_attached(const struct supervision *s)
 	size_t refused;
 	bool told = false;
 
+	attached_use_reserve(s->attached);
 	while (!attached_is_dead(s->attached)) {
 		renewer_tend(s->renewer);
-		refused = attached_kill(s->attached);
+		refused =
+			attached_kill(s->attached, clock_boot_ns() + FREEZE_NS);
 		if (refused && !told)
 			tell_refused((int)refused);
 		told |= refused > 0;

@@ -71,10 +71,58 @@ has_line_of() {
 		while :; do sleep 0.05; done'
 	expect 1 "$CTL" break "$name" --wait 2s
 	says "still held" "--force"
-	expect 1 "$CTL" break "$name" --wait 0
 	[ "$(sort "$work/log" | tr '\n' ' ')" = "child parent " ]
 	is_locked "$name"
 	kill -KILL "$holder"
+}
+
+@test "break: told again with each break, also with the same words; once each" {
+	hold -t 1s -- 'trap "echo told >>\"$0/log\"" TERM; touch "$0/ready"
+		while :; do sleep 0.05; done'
+	for times in 1 2 3; do
+		expect 1 "$CTL" break "$name" --message why --wait 0
+		told() { [ "$(wc -l <"$work/log")" -ge "$times" ]; }
+		wait_until told
+		sleep 0.7 # some renewals more
+		[ "$(wc -l <"$work/log")" = "$times" ]
+	done
+	[ "$(grep -c "asked to end by [^ ]* (why): the stop signal was sent" "$work/err")" = 3 ]
+	# Repeated after an error, it is the same asking still.
+	id=$(rcli get "$key")
+	for _ in 1 2; do
+		script break ask "${id%/*}" "who it is" 60000 one
+		told() { [ "$(wc -l <"$work/log")" -ge 4 ]; }
+		wait_until told
+		sleep 0.5
+	done
+	[ "$(wc -l <"$work/log")" = 4 ]
+	grep -q "asked to end by who it is: " "$work/err"
+	kill -KILL "$holder"
+}
+
+# A third of renew-by, from the last renewal on, plus 30 s.
+@test "break: by default it waits long enough for a long lease" {
+	script acquire me 600000 300000 exclusive '' 0 '' '' host 1 user command ''
+	in_background timeout 2 "$CTL" break "$name" >"$work/out"
+	pids+=("$background")
+	wait_until test -s "$work/out"
+	grep -q "asked to end; it is told when it renews, in 1 m [34][0-9] s at the latest" "$work/out" ||
+		fail "$(cat "$work/out")"
+	expect 1 "$CTL" break "$name" --wait 0.2
+	says "may not have been told yet, and will be in 1 m " "unless it is out of reach"
+	# In ms: never before its renewal is due; and after one that has not begun.
+	for ttl in 60000 3600000; do
+		rcli flushall
+		script acquire me "$ttl" $((ttl * 4 / 10)) shared '' 0 '' '' host 1 user command ''
+		within $((ttl / 5 - 3000)) "$(script break ask me w 1 1 | sed -n 2p)" $((ttl / 5 + 1)) "ms until it is told"
+	done
+	rcli flushall
+	script acquire old 30000 29800 exclusive '' 0 '' '' host 1 user command ''
+	script acquire new 9000 3000 exclusive wait 0 '' '' host 1 user command ''
+	is_taken() { [ "$(script acquire new 9000 3000 exclusive wait 0 '' '' host 1 user command '' | sed -n 2p)" = taken ]; }
+	wait_until is_taken
+	left=$(($(rcli pttl "$key") - 9000))
+	within $((left - 3000)) "$(script break ask new w 1 1 | sed -n 2p)" $((left + 2002)) "ms until it is told"
 }
 
 @test "break: who takes its time keeps its lease" {
@@ -178,18 +226,18 @@ has_line_of() {
 @test "break --force: who has come meanwhile is not meant" {
 	script acquire me 3000 1000 exclusive '' 0 '' '' host 1 user command ''
 	[ "$(script break force other somebody | head -n 1)" = 0 ]
-	[ "$(script break ask other somebody 1000 | head -n 1)" = 0 ]
+	[ "$(script break ask other somebody 1000 1 | head -n 1)" = 0 ]
 	[[ $(rcli get "$key") == me/* ]]
 }
 
 # A lease of who has taken over has not begun: until then the old one's may run.
 @test "break --force: a lease that was taken over ends with the one before" {
-	script acquire old 900 800 exclusive '' 0 '' '' host 1 user command ''
+	script acquire old 9000 8900 exclusive '' 0 '' '' host 1 user command ''
 	script acquire new 60000 50000 exclusive wait 0 '' '' host 1 user command ''
 	taken() { [ "$(script acquire new 60000 50000 exclusive wait 0 '' '' host 1 user command '' | sed -n 2p)" = taken ]; }
 	wait_until taken
 	script break force new somebody
-	within 0 "$(rcli pttl "$key")" 900 "ms are left"
+	within 0 "$(rcli pttl "$key")" 9000 "ms are left"
 }
 
 @test "break: an unreachable service, and one without rights" {

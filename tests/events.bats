@@ -212,7 +212,7 @@ syslog_texts() {
 	fields 'renewed|renewed_late' took_ms >"$work/took"
 	[ "$(sort -n "$work/took" | tail -n 1)" = "$(field summary slowest_renewal_ms)" ]
 	within 1200 "$(field summary smallest_left_ms)" 2250 smallest_left_ms
-	within 200 "$(field summary slowest_renewal_ms)" 600 slowest_renewal_ms
+	within 200 "$(field summary slowest_renewal_ms)" 800 slowest_renewal_ms
 	[ "$(sed -n 1p "$work/left")" -gt 2250 ]
 }
 
@@ -420,19 +420,19 @@ syslog_texts() {
 }
 
 @test "renewed late: an answer that took long" {
-	start_json -t 6s "$name" sh -c 'read -r _ <"$work/go"'
+	start_json -t 20s "$name" sh -c 'read -r _ <"$work/go"'
 	wait_until came granted
 	since=$(now_ms)
 	freeze_redis
-	# Due at 1.2 s, and late 0.6 s after that.
-	wait_until ms_since 2000
+	# Due at 4 s, and late 2 s after that; a try has 4 s.
+	wait_until ms_since 6500
 	thaw_redis
 	wait_until came renewed_late
 	let_go
 	ends_with 0
 	field_is renewed_late failures -
-	within 600 "$(field renewed_late late_ms)" 1200 late_ms
-	within 600 "$(field renewed_late took_ms)" 1200 took_ms
+	within 2000 "$(field renewed_late late_ms)" 4000 late_ms
+	within 2000 "$(field renewed_late took_ms)" 4000 took_ms
 	field_is summary renewals_failed 0
 	field_is summary slowest_renewal_ms "$(field renewed_late took_ms)"
 }
@@ -532,7 +532,7 @@ syslog_texts() {
 	mkfifo "$work/full"
 	exec 7<>"$work/full"
 	dd if=/dev/zero of="$work/full" bs=4096 count=64 oflag=nonblock 2>/dev/null || true
-	timeout -s KILL 20 "$CFLOCK" --log-json --ttl 300ms "$name" sh -c 'sleep 2; exit 4' \
+	timeout -s KILL 20 "$CFLOCK" --log-json --ttl 1s "$name" sh -c 'sleep 2; exit 4' \
 		</dev/null 2>&7 3>&- && code=0 || code=$?
 	exec 7>&-
 	[ "$code" = 4 ]
@@ -541,7 +541,7 @@ syslog_texts() {
 @test "a terminal that nobody reads, with less room than a line: not the lease is lost" {
 	for how in -v --log-json; do
 		code=0
-		timeout -s KILL 20 python3 "$helpers/unread_terminal.py" "$CFLOCK" "$how" -t 300ms \
+		timeout -s KILL 20 python3 "$helpers/unread_terminal.py" "$CFLOCK" "$how" -t 1s \
 			"$name" sh -c 'sleep 2; exit 4' </dev/null 3>&- || code=$?
 		[ "$code" = 4 ] || fail "$how: exit code $code"
 	done
@@ -636,7 +636,7 @@ syslog_texts() {
 @test "--syslog: a daemon that does not read costs messages, not the lease" {
 	with_devlog full
 	begun=$(now_ms)
-	run_syslog 4 --log-json --ttl 300ms "$name" sh -c 'sleep 2; exit 4'
+	run_syslog 4 --log-json --ttl 1s "$name" sh -c 'sleep 2; exit 4'
 	[ "$(($(now_ms) - begun))" -lt 10000 ]
 	events_match "granted renew* released summary"
 	# All but the summary itself, which cannot know yet.

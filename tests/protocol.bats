@@ -233,7 +233,7 @@ stay() {
 	in_background "$(dirname "$CFLOCK")/cflockctl" break --message why "$name"
 	pids+=("$background")
 	is_asked() {
-		[[ $(say "script renew" | tail -n 1) == *"(why)" ]]
+		[[ $(say "script renew" | sed -n 2p) == *"(why)" ]]
 	}
 	wait_until is_asked
 	ask 's/exclusive/shared/; s/ \$id / another /'

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "ctl/look.h"
@@ -19,6 +20,12 @@
 #include "log.h"
 
 #define LOOK_EVERY_MS 100
+
+/* For those who were told to end, by default. */
+#define WAIT_MS 30000
+
+/* Worth a word: until they are told. */
+#define TOLD_SOON_MS 5000
 
 /* Those who are asked go on hearing of it for so long after we have gone. */
 #define ASK_MORE_MS 60000
@@ -28,6 +35,7 @@ struct breaking {
 	const char *name;
 	char *ids; /* of the holders that are meant, by blanks */
 	char who[HOLDER_TEXT_MAX]; /* we */
+	char asking[STORE_ASKING_MAX];
 	int64_t begun_ns;
 };
 
@@ -41,6 +49,9 @@ static void describe_self(struct breaking *breaking)
 	snprintf(breaking->who, sizeof(breaking->who), "%s@%s%s%s%s", self.user,
 		 self.host, message ? " (" : "", message ? self.message : "",
 		 message ? ")" : "");
+	/* Unlike any other of this host. */
+	snprintf(breaking->asking, sizeof(breaking->asking), "%llx.%d",
+		 (unsigned long long)clock_boot_ns(), (int)getpid());
 }
 
 /* Tells whom it is about.  Returns 0 or -ENOMEM. */
@@ -99,17 +110,73 @@ static int wait_for_end(const struct breaking *breaking, int64_t until_ns)
 	}
 }
 
+/* `ms` as of store_break(). */
+static int64_t wait_until_ns(const struct breaking *breaking, int64_t ms)
+{
+	const struct ctl *ctl = breaking->ctl;
+
+	/* A lease that nobody renews ends, however long it is waited for. */
+	if (ctl->force)
+		return clock_boot_ns() + ms * NS_PER_MS + CTL_REQUEST_NS;
+	return breaking->begun_ns +
+	       (ctl->wait_ns < 0 ? (ms + WAIT_MS) * NS_PER_MS : ctl->wait_ns);
+}
+
+static void tell_asked(const struct ctl *ctl, int64_t ms)
+{
+	char text[DURATION_TEXT_MAX];
+
+	if (ctl->force)
+		puts("fenced off; waiting until its lease is over");
+	else if (ms < TOLD_SOON_MS)
+		puts("asked to end");
+	else
+		printf("asked to end; it is told when it renews, in %s at the "
+		       "latest\n",
+		       duration_format(ms * NS_PER_MS, text, sizeof(text)));
+}
+
+static void tell_still_held(const struct breaking *breaking, int64_t ms)
+{
+	int64_t took_ns = clock_boot_ns() - breaking->begun_ns;
+	char took[DURATION_TEXT_MAX], left[DURATION_TEXT_MAX];
+
+	duration_format(took_ns, took, sizeof(took));
+	duration_format(ms * NS_PER_MS - took_ns, left, sizeof(left));
+	if (!breaking->ctl->force && took_ns < ms * NS_PER_MS)
+		log_line(
+			LOG_FATAL,
+			"after %s it is still held: by one who may not have been "
+			"told yet, and will be in %s at the latest, unless it is "
+			"out of reach",
+			took, left);
+	else
+		log_line(LOG_FATAL,
+			 "after %s it is still held: by a command that takes "
+			 "its time, or a holder out of reach; --force fences "
+			 "it off, and has it killed",
+			 took);
+}
+
 static int ask_and_wait(const struct breaking *breaking)
 {
 	const struct ctl *ctl = breaking->ctl;
+	const struct break_request request = {
+		.name = breaking->name,
+		.force = ctl->force,
+		.ids = breaking->ids,
+		.who = breaking->who,
+		.asking = breaking->asking,
+		.ask_ms = (ctl->wait_ns < 0 ? WAIT_MS
+					    : ctl->wait_ns / NS_PER_MS) +
+			  ASK_MORE_MS,
+	};
 	char took[DURATION_TEXT_MAX];
-	int64_t left_ms, until_ns = breaking->begun_ns + ctl->wait_ns;
+	int64_t ms = 0;
 	int result;
 
-	result = store_break(ctl->store, breaking->name, ctl->force,
-			     breaking->ids, breaking->who,
-			     ctl->wait_ns / NS_PER_MS + ASK_MORE_MS,
-			     clock_boot_ns() + CTL_REQUEST_NS, &left_ms);
+	result = store_break(ctl->store, &request,
+			     clock_boot_ns() + CTL_REQUEST_NS, &ms);
 	if (result < 0)
 		return ctl_fail_store(ctl, result);
 	if (result == STORE_REFUSED && ctl->force) {
@@ -117,29 +184,20 @@ static int ask_and_wait(const struct breaking *breaking)
 				    "look again");
 		return CTL_EXIT_NO;
 	}
-	/* A lease that nobody renews ends, however long it is waited for. */
-	if (result == STORE_DONE && ctl->force)
-		until_ns =
-			clock_boot_ns() + left_ms * NS_PER_MS + CTL_REQUEST_NS;
-	puts(ctl->force ? "fenced off; waiting until its lease is over"
-			: "asked to end");
+	tell_asked(ctl, ms);
 	if (ctl_flush())
 		return EXIT_OS_ERROR;
 
-	result = wait_for_end(breaking, until_ns);
+	result = wait_for_end(breaking, wait_until_ns(breaking, ms));
 	if (result < 0)
 		return ctl_fail_store(ctl, result);
-	duration_format(clock_boot_ns() - breaking->begun_ns, took,
-			sizeof(took));
 	if (!result) {
-		log_line(LOG_FATAL,
-			 "after %s it is still held: by a command that takes "
-			 "its time, or a holder out of reach; --force fences "
-			 "it off, and has it killed",
-			 took);
+		tell_still_held(breaking, ms);
 		return CTL_EXIT_NO;
 	}
-	printf("ended after %s\n", took);
+	printf("ended after %s\n",
+	       duration_format(clock_boot_ns() - breaking->begun_ns, took,
+			       sizeof(took)));
 	return ctl_flush();
 }
 

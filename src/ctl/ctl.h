@@ -16,9 +16,6 @@
 /* One request; looking must not hang where a lock would not, either. */
 #define CTL_REQUEST_NS (5 * NS_PER_S)
 
-/* For a holder to end, by default. */
-#define CTL_WAIT_NS (30 * NS_PER_S)
-
 /* It was asked for, and did not come about; why is said. */
 #define CTL_EXIT_NO 1
 
@@ -31,7 +28,7 @@ struct ctl {
 	bool force;
 	const char *message;
 	int64_t min_left_ns;
-	int64_t wait_ns;   /* break; CTL_WAIT_NS when not given */
+	int64_t wait_ns;   /* break; negative when not given */
 	const char *token; /* of --token; NULL: not given */
 
 	/* Of the environment and the files; without name and command. */

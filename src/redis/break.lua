@@ -4,16 +4,18 @@
 --       2 ids, separated by blanks, of the holders that are meant
 --       3 who wants it, for people
 --       4 ask: ms for which that is to be told to them, at least
+--       5 ask: which asking this is, without blanks: each is told once
 --
 -- "ask" is told to each with its renewals, which go on.  "force": no renewal of
 -- theirs succeeds any more, and the lock stays shut until all of their leases are
 -- over.  It is for all holders, or none: who has come meanwhile is not meant.
 --
--- Returns {how many were asked or fenced off, ms until their leases are over}.
+-- Returns {how many were asked or fenced off, ms}.  ms, of "force": until their
+-- leases are over; of "ask": until all that can be reached have been told.
 
 local how, who = ARGV[1], ARGV[3]
 local held = read_holders()
-local meant, count, ends = {}, 0, now
+local meant, count, ends, told = {}, 0, now, now
 
 for id in string.gmatch(ARGV[2], '%S+') do
 	meant[id] = true
@@ -23,13 +25,17 @@ if how == 'ask' then
 	for id, holder in pairs(held) do
 		if meant[id] then
 			-- It may not renew before the most of that is over.
-			call('SET', stop_key(id), who, 'PX',
+			call('SET', stop_key(id), ARGV[5] .. ' ' .. who, 'PX',
 				math.max(tonumber(ARGV[4]), holder.ends - now))
 			count = count + 1
-			ends = math.max(ends, holder.ends)
+			-- Of what was left when its lease began, without `spare`, it
+			-- renews after a third; less is left by now.
+			local begun = math.max(now, holder.started and now or holder.from)
+			told = math.max(told,
+				begun + (holder.ends - begun - (holder.spare or 0)) / 3)
 		end
 	end
-	return {count, ends - now}
+	return {count, math.ceil(told - now)}
 end
 
 for id, holder in pairs(held) do

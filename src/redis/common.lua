@@ -19,7 +19,8 @@
 --                           be alone; the others' is the life of the lock itself
 --       <lock>:wake:<id>    a stream that one who waits reads from, blocking: an
 --                           entry asks it to come and claim
---       <lock>:stop:<id>    who has asked that holder to end, for people
+--       <lock>:stop:<id>    who has asked that holder to end, for people, behind
+--                           which asking it is, and a blank
 --       <lock>:gone:<id>    there while an acquire that the id has sent before it
 --                           released may still be on its way
 --

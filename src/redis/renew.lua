@@ -2,7 +2,7 @@
 --
 -- ARGV  1 id   2 token   3 ttl in ms
 --
--- Returns {1, who has asked it to end or ''}, or {0, value of the lock or '', 1 if it was taken over}.
+-- Returns {1, who has asked it to end or '', which asking that is or ''}, or {0, value of the lock or '', 1 if it was taken over}.
 
 local id, token, ttl = ARGV[1], ARGV[2], ARGV[3] + 1
 local value = call('GET', LOCK)
@@ -21,4 +21,5 @@ end
 local left = math.max(call('PTTL', LOCK), ttl)
 call('PEXPIRE', LOCK, left)
 call('PEXPIRE', HOLDERS, left)
-return {1, call('GET', stop_key(id)) or ''}
+local asking, who = string.match(call('GET', stop_key(id)) or '', '^(%S+) (.*)')
+return {1, who or '', asking or ''}

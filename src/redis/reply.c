@@ -310,8 +310,8 @@ static bool is_shared(const char *value)
 	       strncmp(value, "slots:", strlen("slots:")) == 0;
 }
 
-int reply_renew(const redisReply *reply, char asked_by[STORE_ASKED_BY_MAX],
-		char *error, size_t size)
+int reply_renew(const redisReply *reply, struct asked *asked, char *error,
+		size_t size)
 {
 	char text[TEXT_MAX];
 	long long renewed, taken_over;
@@ -320,8 +320,10 @@ int reply_renew(const redisReply *reply, char asked_by[STORE_ASKED_BY_MAX],
 		return reply_error(reply, error, size);
 	if (!number_at(reply, 0, &renewed))
 		return unexpected(reply, error, size);
-	if (renewed == 1 && text_at(reply, 1)) {
-		log_printable(text_at(reply, 1), asked_by, STORE_ASKED_BY_MAX);
+	if (renewed == 1 && text_at(reply, 1) && text_at(reply, 2)) {
+		log_printable(text_at(reply, 1), asked->by, sizeof(asked->by));
+		log_printable(text_at(reply, 2), asked->asking,
+			      sizeof(asked->asking));
 		return STORE_DONE;
 	}
 	if (renewed == 0 && text_at(reply, 1) &&
@@ -361,8 +363,7 @@ int reply_release(const redisReply *reply, char *error, size_t size)
 	return reply_error(reply, error, size);
 }
 
-int reply_break(const redisReply *reply, int64_t *left_ms, char *error,
-		size_t size)
+int reply_break(const redisReply *reply, int64_t *ms, char *error, size_t size)
 {
 	long long count, left;
 
@@ -372,7 +373,7 @@ int reply_break(const redisReply *reply, int64_t *left_ms, char *error,
 		return unexpected(reply, error, size);
 	if (!count)
 		return STORE_REFUSED;
-	*left_ms = left < 0 ? 0 : left > NUMBER_MAX ? NUMBER_MAX : left;
+	*ms = left < 0 ? 0 : left > NUMBER_MAX ? NUMBER_MAX : left;
 	return STORE_DONE;
 }
 

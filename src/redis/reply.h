@@ -33,11 +33,10 @@ int reply_handshake(const redisReply *reply, char *error, size_t size);
  */
 int reply_acquire(const redisReply *reply, char token[STORE_TOKEN_MAX],
 		  struct refusal *refusal, char *error, size_t size);
-int reply_renew(const redisReply *reply, char asked_by[STORE_ASKED_BY_MAX],
-		char *error, size_t size);
-int reply_release(const redisReply *reply, char *error, size_t size);
-int reply_break(const redisReply *reply, int64_t *left_ms, char *error,
+int reply_renew(const redisReply *reply, struct asked *asked, char *error,
 		size_t size);
+int reply_release(const redisReply *reply, char *error, size_t size);
+int reply_break(const redisReply *reply, int64_t *ms, char *error, size_t size);
 
 /* A text: 0 with a copy in *text, to be freed, or an error as above. */
 int reply_text(const redisReply *reply, char **text, char *error, size_t size);

@@ -283,7 +283,7 @@ static int reclaim(struct store *store, const struct claim *claim,
 
 int store_renew(struct store *store, const struct claim *claim,
 		const struct grant *grant, int64_t deadline_ns,
-		char asked_by[STORE_ASKED_BY_MAX])
+		struct asked *asked)
 {
 	struct call call = {
 		.script = &script_renew,
@@ -301,7 +301,7 @@ int store_renew(struct store *store, const struct claim *claim,
 	result = call_script(store, &call, deadline_ns, &answer);
 	if (result)
 		return result;
-	result = reply_renew(answer, asked_by, store->link.error,
+	result = reply_renew(answer, asked, store->link.error,
 			     sizeof(store->link.error));
 	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);
@@ -434,9 +434,8 @@ int store_look(struct store *store, const char *name, int waiters,
 	return call_for_text(store, &call, deadline_ns, json);
 }
 
-int store_break(struct store *store, const char *name, bool force,
-		const char *ids, const char *who, int64_t ask_ms,
-		int64_t deadline_ns, int64_t *left_ms)
+int store_break(struct store *store, const struct break_request *request,
+		int64_t deadline_ns, int64_t *ms)
 {
 	struct call call = {
 		.script = &script_break,
@@ -446,15 +445,16 @@ int store_break(struct store *store, const char *name, bool force,
 	char ask[24];
 	int result;
 
-	add_keys(&call, name);
-	call_add(&call, force ? "force" : "ask");
-	call_add(&call, ids);
-	call_add(&call, who);
-	call_add(&call, number_text(ask_ms, ask));
+	add_keys(&call, request->name);
+	call_add(&call, request->force ? "force" : "ask");
+	call_add(&call, request->ids);
+	call_add(&call, request->who);
+	call_add(&call, number_text(request->ask_ms, ask));
+	call_add(&call, request->asking);
 	result = call_script(store, &call, deadline_ns, &answer);
 	if (result)
 		return result;
-	result = reply_break(answer, left_ms, store->link.error,
+	result = reply_break(answer, ms, store->link.error,
 			     sizeof(store->link.error));
 	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);

@@ -25,17 +25,17 @@ static void judge(const redisReply *reply)
 {
 	char token[STORE_TOKEN_MAX] = "", error[STORE_ERROR_MAX] = "";
 	char text[REFUSAL_TEXT_MAX];
-	char asked_by[STORE_ASKED_BY_MAX];
+	struct asked asked;
 	struct refusal refusal;
-	int64_t left_ms;
+	int64_t ms;
 	char *copy = NULL;
 	int result;
 
 	memset(&refusal, 0, sizeof(refusal));
 	reply_is_noscript(reply);
 	reply_handshake(reply, error, sizeof(error));
-	reply_renew(reply, asked_by, error, sizeof(error));
-	reply_break(reply, &left_ms, error, sizeof(error));
+	reply_renew(reply, &asked, error, sizeof(error));
+	reply_break(reply, &ms, error, sizeof(error));
 	reply_text(reply, &copy, error, sizeof(error));
 	free(copy);
 	reply_release(reply, error, sizeof(error));
