@@ -26,8 +26,16 @@ static int64_t most(int64_t a, int64_t b)
 
 bool acquire_is_unreachable(int err)
 {
-	return err < 0 && !store_error_is_final(err) && err != -ECANCELED &&
-	       err != -ENOMEM && err != -EMFILE && err != -ENFILE;
+	switch (err) {
+	case -ECANCELED:
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOEXEC: /* what looks names up is not there */
+		return false;
+	default:
+		return err < 0 && !store_error_is_final(err);
+	}
 }
 
 /* How the waiting stands. */

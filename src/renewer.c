@@ -107,6 +107,14 @@ static int64_t late_after_ns(const struct renewer *renewer)
 	return renewer->lease.policy.renew_every_ns / LATE_DIVISOR;
 }
 
+/* ns until the timeline of the lease wants a renewal, or there is none to keep. */
+static int64_t until_wanted_ns(const struct renewer *renewer)
+{
+	if (renewer->hold == RENEWER_NONE)
+		return 0;
+	return lease_until_renewal_ns(&renewer->lease, clock_now());
+}
+
 /* ns until a renewal is due; -1: not until woken. */
 static int64_t until_due_ns(const struct renewer *renewer)
 {
@@ -114,9 +122,7 @@ static int64_t until_due_ns(const struct renewer *renewer)
 
 	if (renewer->paused)
 		return -1;
-	due_ns = renewer->hold == RENEWER_NONE
-			 ? 0
-			 : lease_until_renewal_ns(&renewer->lease, clock_now());
+	due_ns = until_wanted_ns(renewer);
 	retry_ns = renewer->retry_at_ns - clock_boot_ns();
 	return due_ns > retry_ns ? due_ns : retry_ns;
 }
@@ -513,8 +519,8 @@ int64_t renewer_tend(struct renewer *renewer)
 
 	if (renewer->wake_fd >= 0)
 		return -1;
-	due_ns = until_due_ns(renewer);
-	if (due_ns)
+	due_ns = until_wanted_ns(renewer);
+	if (due_ns > 0)
 		return due_ns;
 	err = start_thread(renewer);
 	if (!err)
