@@ -183,11 +183,11 @@ nothing_left_in() {
 	[ "$output" = "none $name 32 10000" ]
 	says "cflock: $name: cannot connect to" "the command is started without the lock"
 	[ "${#stderr_lines[@]}" = 1 ]
-	took 2000 5000
+	took 2000 12000
 	expect 0 "$CFLOCK" -n -S "$down" "$name" true
-	took 2000 5000
+	took 2000 12000
 	expect 0 "$CFLOCK" -w 0.3 -S "$down" "$name" true
-	took 300 1900
+	took 300 9000
 	expect 0 "$CFLOCK" -q -w 0.3 -S "$down" "$name" true
 	is_silent
 }
