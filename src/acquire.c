@@ -14,12 +14,28 @@
 /* The last time to ask, before the end of the wait. */
 #define LAST_TRY_NS (4 * NS_PER_MS)
 
-/* How long to wait for the answer to a release behind an acquire in doubt. */
-#define WITHDRAW_NS (200 * NS_PER_MS)
-
 static int64_t least(int64_t a, int64_t b)
 {
 	return a < b ? a : b;
+}
+
+static int64_t most(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+bool acquire_is_unreachable(int err)
+{
+	switch (err) {
+	case -ECANCELED:
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+	case -ENOEXEC: /* what looks names up is not there */
+		return false;
+	default:
+		return err < 0 && !store_error_is_final(err);
+	}
 }
 
 /* How the waiting stands. */
@@ -28,9 +44,10 @@ struct waiting {
 	struct store *store;
 	struct waitshow show;
 	int64_t start_ns;
-	int64_t end_ns;    /* INT64_MAX: without end */
-	int64_t heard_ns;  /* last sign of the service's life */
-	int64_t asking_ns; /* since when it is asked without an answer */
+	int64_t end_ns;        /* INT64_MAX: without end */
+	int64_t heard_ns;      /* last sign of the service's life */
+	int64_t held_until_ns; /* as it said last; INT64_MAX: without end */
+	int64_t asking_ns;     /* since when it is asked without an answer */
 	bool was_refused;
 	bool was_late; /* an answer that granted */
 	/* The answer to come may well be a grant: the guardian is forked then. */
@@ -40,6 +57,10 @@ struct waiting {
 /* The instant at which an unreachable service is given up. */
 static int64_t give_up_ns(const struct waiting *w)
 {
+	if (w->request->prefers_availability && w->request->wait_ns != 0)
+		return least(most(w->asking_ns + ACQUIRE_TRY_NS,
+				  w->held_until_ns),
+			     w->end_ns);
 	if (w->request->wait_ns < 0)
 		return w->asking_ns + w->request->policy->ttl_ns;
 	if (w->request->wait_ns == 0)
@@ -83,10 +104,24 @@ static bool will_be_woken(const struct refusal *refusal)
 	       !(is_foreign && refusal->place == 1);
 }
 
-/* Sleeps until it is our turn, or time to ask again. */
+int acquire_sleep(struct store *store, const struct claim *claim,
+		  const struct refusal *refusal, int64_t last_ns, int cancel_fd)
+{
+	/* Not without a pause, whatever the service says. */
+	int64_t until_ns = clock_boot_ns() + NS_PER_MS;
+
+	if (refusal->again_ms > 1)
+		until_ns += (refusal->again_ms - 1) * NS_PER_MS;
+	if (!will_be_woken(refusal))
+		return wait_until_ready(-1, 0, least(until_ns, last_ns),
+					cancel_fd);
+	return store_wait(store, claim, least(until_ns, last_ns),
+			  refusal->exactly || last_ns < until_ns);
+}
+
 static int after_refusal(struct waiting *w, const struct refusal *refusal)
 {
-	int64_t now_ns = clock_boot_ns(), until_ns, last_ns;
+	int64_t now_ns = clock_boot_ns(), last_ns = w->end_ns - LAST_TRY_NS;
 	int err;
 
 	if (refusal->reason == REFUSAL_ANCESTOR)
@@ -98,20 +133,13 @@ static int after_refusal(struct waiting *w, const struct refusal *refusal)
 		return -EBUSY;
 	w->was_refused = true;
 	w->heard_ns = now_ns;
+	w->held_until_ns = refusal->left_ms < 0
+				   ? INT64_MAX
+				   : now_ns + refusal->left_ms * NS_PER_MS;
 	waitshow_update(&w->show, refusal, now_ns);
 
-	/* Not without a pause, whatever the service says. */
-	until_ns = now_ns + NS_PER_MS;
-	if (refusal->again_ms > 1)
-		until_ns = now_ns + refusal->again_ms * NS_PER_MS;
-	last_ns = w->end_ns - LAST_TRY_NS;
-	if (!will_be_woken(refusal))
-		err = wait_until_ready(-1, 0, least(until_ns, last_ns),
-				       w->request->signals->cancel_fd);
-	else
-		err = store_wait(w->store, w->request->claim,
-				 least(until_ns, last_ns),
-				 refusal->exactly || last_ns < until_ns);
+	err = acquire_sleep(w->store, w->request->claim, refusal, last_ns,
+			    w->request->signals->cancel_fd);
 	w->is_turn = err == 0 || refusal->reason == REFUSAL_TAKEN;
 	if (store_error_is_final(err))
 		return err;
@@ -122,6 +150,17 @@ static int after_refusal(struct waiting *w, const struct refusal *refusal)
 				 w->request->signals->cancel_fd);
 	w->asking_ns = clock_boot_ns();
 	return ASK_AGAIN;
+}
+
+/* Given up, by an error; or refused, as far as anybody knows. */
+static int give_up(const struct waiting *w, int err)
+{
+	bool is_held = clock_boot_ns() < w->held_until_ns;
+
+	return w->request->prefers_availability && is_held &&
+			       acquire_is_unreachable(err)
+		       ? -EBUSY
+		       : err;
 }
 
 static int after_error(struct waiting *w, int err)
@@ -135,14 +174,14 @@ static int after_error(struct waiting *w, int err)
 	    now_ns - w->heard_ns < ACQUIRE_TRY_NS)
 		return -EBUSY;
 	if (store_error_is_final(err) || left_ns <= 0)
-		return err;
+		return give_up(w, err);
 	waitshow_trouble(&w->show, store_error(w->store), now_ns);
 	/* A last try without time for an answer would hide the cause. */
 	if (left_ns >= 2 * ASK_AGAIN_NS)
 		left_ns = ASK_AGAIN_NS;
 	wait_until_ready(-1, 0, now_ns + left_ns,
 			 w->request->signals->cancel_fd);
-	return clock_boot_ns() < give_up_ns(w) ? ASK_AGAIN : err;
+	return clock_boot_ns() < give_up_ns(w) ? ASK_AGAIN : give_up(w, err);
 }
 
 /* In `context` is the waiting. */
@@ -166,6 +205,9 @@ static int ask_until_answered(struct waiting *w, struct acquire_answer *answer)
 
 		/* A later answer would be worth nothing. */
 		limit_ns = clock_boot_ns() + request->policy->renew_by_ns;
+		if (request->prefers_availability)
+			limit_ns = least(limit_ns,
+					 clock_boot_ns() + ACQUIRE_TRY_NS);
 		result = store_acquire(w->store, request->claim,
 				       least(give_up_ns(w), limit_ns),
 				       &answer->grant, &answer->refusal);
@@ -209,10 +251,15 @@ int acquire(struct store *store, const struct acquire_request *request,
 	err = ask_until_answered(&w, answer);
 	store_set_meanwhile(store, NULL, NULL);
 	waitshow_end(&w.show);
-	if (err) {
+	answer->may_do_without = request->prefers_availability &&
+				 err != -EBUSY && err != -EDEADLK &&
+				 err != -EINVAL && err != -EINTR &&
+				 acquire_is_unreachable(err);
+	if (err)
 		guardian_dismiss(request->guardian);
+	if (err && !answer->may_do_without) {
 		store_withdraw(store, request->claim,
-			       clock_boot_ns() + WITHDRAW_NS);
+			       clock_boot_ns() + ACQUIRE_WITHDRAW_NS);
 	}
 	return err;
 }

@@ -52,7 +52,10 @@ static int print_exports(const struct run *run)
 		print_quoted(value);
 		putchar('\n');
 	}
-	printf("export CFLOCK_TOKEN='%s'\n", run->grant.token);
+	if (*run->grant.token)
+		printf("export CFLOCK_TOKEN='%s'\n", run->grant.token);
+	else
+		puts("unset CFLOCK_TOKEN");
 	if (ferror(stdout) || fflush(stdout) != 0)
 		return run_fail_os("write to standard output", -errno);
 	return EXIT_SUCCESS;

@@ -3,6 +3,7 @@
 #include "event.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -18,7 +19,8 @@
 #define HOLDER_TEXT_MOST 512
 
 static bool use_json;
-static const char *lease_id, *lease_token;
+static const char *lease_id;
+static const char *_Atomic lease_token;
 
 void event_use_json(void)
 {
@@ -32,7 +34,7 @@ void event_set_id(const char *id)
 
 void event_set_token(const char *token)
 {
-	lease_token = token;
+	atomic_store(&lease_token, token);
 }
 
 static const char *level_name(enum log_level level)
@@ -82,6 +84,8 @@ static void put_time(struct json *json, const char *key, int64_t unix_ms)
 
 void event_begin(struct event *event, enum log_level level, const char *name)
 {
+	const char *token;
+
 	event->level = level;
 	event->is_shown = log_is_shown(level);
 	if (!event->is_shown || !use_json)
@@ -94,8 +98,9 @@ void event_begin(struct event *event, enum log_level level, const char *name)
 		event_string(event, "name", log_name());
 	if (lease_id)
 		event_string(event, "id", lease_id);
-	if (lease_token)
-		event_string(event, "token", lease_token);
+	token = atomic_load(&lease_token);
+	if (token)
+		event_string(event, "token", token);
 }
 
 void event_number(struct event *event, const char *key, int64_t number)

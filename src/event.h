@@ -26,7 +26,8 @@ struct event {
 /* From now on events are JSON.  Before there is a second thread, as the next. */
 void event_use_json(void);
 
-/* Known from now on; the strings must live as long as the process. */
+/* Known from now on; the strings must live as long as the process.  The token may
+ * be another later. */
 void event_set_id(const char *id);
 void event_set_token(const char *token);
 

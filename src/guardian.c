@@ -64,6 +64,7 @@
 enum order_kind {
 	ORDER_RENEWED,
 	ORDER_LOSE,
+	ORDER_LIFT_DEADLINE,
 	ORDER_SIGNAL,
 	ORDER_ASK,
 	ORDER_LET_GO,
@@ -153,6 +154,13 @@ int guardian_renewed(const struct guardian *guardian, struct instant sent)
 int guardian_lose(const struct guardian *guardian)
 {
 	struct order order = { .kind = ORDER_LOSE };
+
+	return send_order(guardian, &order);
+}
+
+int guardian_lift_deadline(const struct guardian *guardian)
+{
+	struct order order = { .kind = ORDER_LIFT_DEADLINE };
 
 	return send_order(guardian, &order);
 }
@@ -353,7 +361,8 @@ static void ask_tree(struct guard *g, struct instant now)
 
 	if (lease_phase(&g->lease, now) != LEASE_HELD)
 		return;
-	send_stop_signal(g, clock_boot_ns() + left_ns);
+	send_stop_signal(g,
+			 left_ns < 0 ? INT64_MAX : clock_boot_ns() + left_ns);
 	report(g, GUARDIAN_ASKED, 0, MSG_DONTWAIT);
 }
 
@@ -368,6 +377,10 @@ static void obey(struct guard *g, const struct order *order)
 		break;
 	case ORDER_LOSE:
 		lease_lose(&g->lease, now);
+		break;
+	case ORDER_LIFT_DEADLINE:
+		if (lease_set_unlimited(&g->lease, now))
+			arm_timer(g, now);
 		break;
 	case ORDER_SIGNAL:
 		pass_on(g, order->number, order->from_terminal, now);
@@ -664,7 +677,9 @@ static int start_guarding(struct guard *g, const char *token)
 		}
 		return 0;
 	}
-	if (setenv("CFLOCK_TOKEN", token, 1) < 0)
+	/* Without one, that of a cflock around us is not ours. */
+	if (*token ? setenv("CFLOCK_TOKEN", token, 1)
+		   : unsetenv("CFLOCK_TOKEN"))
 		return errno;
 	if (lease_phase(&g->lease, clock_now()) != LEASE_HELD)
 		return 0;
@@ -705,7 +720,8 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	if (!receive_start(socket, &start))
 		_exit(EXIT_SUCCESS);
 	g.lease = start.lease;
-	event_set_token(start.token);
+	if (*start.token)
+		event_set_token(start.token);
 	if (!err)
 		err = start_guarding(&g, start.token);
 	if (g.command <= 0) {

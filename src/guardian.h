@@ -76,8 +76,8 @@ struct guardian_report {
 int guardian_fork(struct guardian *guardian, const struct guardian_job *job);
 
 /*
- * Has the guardian start the command, under `lease`, with `token` in its
- * environment.  Returns 0 or a negative errno: -EPIPE when it has been killed.
+ * Has the guardian start the command, under `lease`, with `token` ("": none) in
+ * its environment.  Returns 0 or a negative errno: -EPIPE when it has been killed.
  */
 int guardian_start(const struct guardian *guardian, const struct lease *lease,
 		   const char *token);
@@ -88,6 +88,12 @@ void guardian_dismiss(struct guardian *guardian);
 /* Orders.  Any thread; never block; 0 or a negative errno. */
 int guardian_renewed(const struct guardian *guardian, struct instant sent);
 int guardian_lose(const struct guardian *guardian);
+
+/*
+ * Nobody can be asked to renew the lease, and the command is to run on: it has no
+ * deadline until the next renewal.  Too late when the stopping has begun.
+ */
+int guardian_lift_deadline(const struct guardian *guardian);
 
 /*
  * The signal goes to the command; when that has ended, to all that it left.

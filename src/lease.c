@@ -52,6 +52,22 @@ void lease_grant(struct lease *lease, const struct lease_policy *policy,
 	lease->start = sent;
 	lease->stop_at_ns = policy->renew_by_ns;
 	lease->kill_at_ns = policy->kill_at_ns;
+	lease->is_unlimited = false;
+}
+
+void lease_do_without(struct lease *lease, const struct lease_policy *policy,
+		      struct instant now)
+{
+	lease_grant(lease, policy, now);
+	lease->is_unlimited = true;
+}
+
+bool lease_set_unlimited(struct lease *lease, struct instant now)
+{
+	if (lease_phase(lease, now) != LEASE_HELD)
+		return false;
+	lease->is_unlimited = true;
+	return true;
 }
 
 bool lease_renewed(struct lease *lease, struct instant sent, struct instant now)
@@ -60,6 +76,7 @@ bool lease_renewed(struct lease *lease, struct instant sent, struct instant now)
 		return false;
 	if (clock_elapsed_ns(sent, now) >= lease->policy.renew_by_ns)
 		return false;
+	lease->is_unlimited = false;
 	/* A confirmation that was overtaken by a later one proves nothing new. */
 	if (clock_elapsed_ns(sent, lease->start) >= 0)
 		return true;
@@ -72,8 +89,13 @@ void lease_lose(struct lease *lease, struct instant now)
 	int64_t elapsed_ns = clock_elapsed_ns(lease->start, now);
 	int64_t grace_ns = lease->policy.kill_at_ns - lease->policy.renew_by_ns;
 
-	if (elapsed_ns >= lease->stop_at_ns)
+	/* Of an unlimited one that is past its end, nothing is left to be in time
+	 * for. */
+	if (elapsed_ns >= lease->stop_at_ns && !lease->is_unlimited)
 		return;
+	if (elapsed_ns >= lease->stop_at_ns)
+		lease->kill_at_ns = elapsed_ns + grace_ns;
+	lease->is_unlimited = false;
 	lease->stop_at_ns = elapsed_ns;
 	if (elapsed_ns + grace_ns < lease->kill_at_ns)
 		lease->kill_at_ns = elapsed_ns + grace_ns;
@@ -90,6 +112,8 @@ enum lease_phase lease_phase(const struct lease *lease, struct instant now)
 {
 	int64_t elapsed_ns = clock_elapsed_ns(lease->start, now);
 
+	if (lease->is_unlimited)
+		return LEASE_HELD;
 	if (elapsed_ns >= lease->kill_at_ns)
 		return LEASE_KILLING;
 	if (elapsed_ns >= lease->stop_at_ns)
@@ -101,6 +125,8 @@ int64_t lease_until_next_phase_ns(const struct lease *lease, struct instant now)
 {
 	int64_t elapsed_ns = clock_elapsed_ns(lease->start, now);
 
+	if (lease->is_unlimited)
+		return -1;
 	if (elapsed_ns < lease->stop_at_ns)
 		return lease->stop_at_ns - elapsed_ns;
 	if (elapsed_ns < lease->kill_at_ns)

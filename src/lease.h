@@ -13,6 +13,9 @@
  * the ttl and 5 ms, for clocks whose rates differ (chrony may slew by 8 %),
  * and the time that it may take to kill.
  *
+ * Without a limit (--prefer availability, while the lock service cannot be
+ * reached) the timeline does not apply, until the lease is proven or lost.
+ *
  * The guardian and the renewer each keep a struct lease of their own.  The
  * guardian's decides: what it has begun to stop is never taken up again.
  */
@@ -47,6 +50,7 @@ struct lease {
 	struct instant start; /* before the winning request was sent */
 	int64_t stop_at_ns;   /* after start: when the stopping begins */
 	int64_t kill_at_ns;   /* after start: when the killing begins */
+	bool is_unlimited;    /* neither comes by itself */
 };
 
 enum lease_phase {
@@ -58,6 +62,16 @@ enum lease_phase {
 /* The lease was granted to a request sent at `sent`. */
 void lease_grant(struct lease *lease, const struct lease_policy *policy,
 		 struct instant sent);
+
+/* There is no lease yet, and the command runs all the same, from now on. */
+void lease_do_without(struct lease *lease, const struct lease_policy *policy,
+		      struct instant now);
+
+/*
+ * The timeline does not apply any more, until a renewal is confirmed, or the
+ * lease is lost.  False, with the timeline as it was, when it is over already.
+ */
+bool lease_set_unlimited(struct lease *lease, struct instant now);
 
 /*
  * A renewal sent at `sent` was confirmed.  Restarts the timeline and returns
@@ -81,14 +95,16 @@ void lease_kill_earlier(struct lease *lease, int64_t ns);
 
 enum lease_phase lease_phase(const struct lease *lease, struct instant now);
 
-/* ns until the next phase begins, at least 0; -1 when no other follows. */
+/* ns until the next phase begins, at least 0; -1 when no other follows, or none
+ * by itself. */
 int64_t lease_until_next_phase_ns(const struct lease *lease,
 				  struct instant now);
 
 /* ns until a renewal is due, at least 0. */
 int64_t lease_until_renewal_ns(const struct lease *lease, struct instant now);
 
-/* ns until the holder must count the lease as lost; negative when past. */
+/* ns until the holder must count the lease as lost, were it not unlimited;
+ * negative when past. */
 int64_t lease_until_lost_ns(const struct lease *lease, struct instant now);
 
 /* ns until the lock service may forget the lease; negative when past. */

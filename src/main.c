@@ -229,6 +229,7 @@ void run_call_off(struct run *run)
 		.claim = &run->claim,
 		.lease = &run->lease,
 		.lift = true,
+		.was_lost = !*run->grant.token,
 	};
 
 	guardian_dismiss(&run->guardian);
@@ -238,12 +239,18 @@ void run_call_off(struct run *run)
 
 int run_start(struct run *run, struct supervision *supervision)
 {
+	const struct renewer_request request = {
+		.claim = &run->claim,
+		.grant = &run->grant,
+		.lease = &run->lease,
+		.guardian = &run->guardian,
+		.prefers_availability = run->options.prefers_availability,
+	};
 	int err, signal = 0;
 
 	/* From here on a signal ends no request. */
 	store_set_cancel_fd(run->store, -1);
-	supervision->renewer = renewer_new(run->store, &run->claim, &run->grant,
-					   &run->lease, &run->guardian);
+	supervision->renewer = renewer_new(run->store, &request);
 	err = supervision->renewer ? 0 : -ENOMEM;
 	if (!err && !run->guardian.pid)
 		err = guardian_fork(&run->guardian, &run->job);
@@ -261,6 +268,36 @@ int run_start(struct run *run, struct supervision *supervision)
 	return run_fail_os("start the guardian process", err);
 }
 
+/*
+ * What ran has ended: gives the lease back, or what there is of a claim.  True
+ * when nothing is left of it.
+ */
+static bool give_back(struct run *run, struct store *store,
+		      enum renewer_hold hold, const struct outcome *outcome)
+{
+	const struct release_request request = {
+		.claim = &run->claim,
+		.lease = &run->lease,
+		.lift = outcome->kind == OUTCOME_NOT_STARTED ||
+			(run->options.retry_failed && !has_succeeded(outcome)),
+		.was_lost =
+			outcome->kind == OUTCOME_LOST || hold != RENEWER_HELD,
+	};
+
+	/* A renewal is on its way in it.  (A claim is not left in the air.) */
+	if (!store && !run->options.prefers_availability)
+		store = store_clone(run->store, -1);
+	if (!store)
+		return false;
+	/* To withdraw would end a cooldown as well. */
+	if (hold == RENEWER_NONE && !run->claim.cooldown_ms) {
+		store_withdraw(store, &run->claim,
+			       clock_boot_ns() + ACQUIRE_WITHDRAW_NS);
+		return true;
+	}
+	return release(store, &request);
+}
+
 /* What ran under the lease has ended; returns the exit code. */
 static int finish(struct run *run, const struct supervision *supervision,
 		  const struct outcome *outcome)
@@ -270,20 +307,11 @@ static int finish(struct run *run, const struct supervision *supervision,
 		.ran_ns = clock_elapsed_ns(run->granted, clock_now()),
 		.waited_ns = clock_elapsed_ns(run->begun, run->granted),
 	};
-	const struct release_request request = {
-		.claim = &run->claim,
-		.lease = &run->lease,
-		.lift = outcome->kind == OUTCOME_NOT_STARTED ||
-			(run->options.retry_failed && !has_succeeded(outcome)),
-		.was_lost = outcome->kind == OUTCOME_LOST,
-	};
+	enum renewer_hold hold;
 	struct store *store = renewer_stop(supervision->renewer, &run->lease,
-					   &summary.renewals);
-	bool released;
+					   &hold, &summary.renewals);
+	bool released = give_back(run, store, hold, outcome);
 
-	if (!store) /* a renewal is on its way in it */
-		store = store_clone(run->store, -1);
-	released = store && release(store, &request);
 	if (supervision->door)
 		door_answer(supervision->door,
 			    released && outcome->kind == OUTCOME_ENDED);
@@ -302,7 +330,7 @@ int run_to_end(struct run *run, struct supervision *supervision)
 	return finish(run, supervision, &outcome);
 }
 
-/* With the lease granted.  Returns the exit code. */
+/* With the lease granted, or without.  Returns the exit code. */
 static int run_command(struct run *run)
 {
 	struct supervision supervision = {
@@ -326,6 +354,7 @@ static int acquire_and_run(struct run *run)
 		.claim = &run->claim,
 		.policy = &run->policy,
 		.wait_ns = run->options.wait_ns,
+		.prefers_availability = run->options.prefers_availability,
 		.signals = &run->signals,
 		.job = run->options.attach ? NULL : &run->job,
 		.guardian = &run->guardian,
@@ -338,11 +367,19 @@ static int acquire_and_run(struct run *run)
 	if (!run->store)
 		return run_fail_os("make room for a connection", -ENOMEM);
 	err = acquire(run->store, &request, &answer);
+	run->granted = clock_now();
+	if (err && answer.may_do_without) {
+		tell_start_without(run->begun, store_error(run->store));
+		lease_do_without(&run->lease, &run->policy, run->granted);
+		/* In the line, those who wait cannot keep it from us for ever. */
+		run->claim.may_wait = true;
+		return run->options.attach ? attach_hold(run)
+					   : run_command(run);
+	}
 	if (err)
 		return code_of_failed_acquire(run, err, &answer);
 
 	run->grant = answer.grant;
-	run->granted = clock_now();
 	event_set_token(run->grant.token);
 	tell_granted(clock_elapsed_ns(run->begun, run->granted), &run->claim,
 		     &run->grant);

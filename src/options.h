@@ -38,10 +38,11 @@ struct options {
 	int conflict_exit_code; /* -E, 0 .. 255; default EXIT_CONFLICT */
 	int stop_signal;        /* default SIGTERM */
 	bool close;             /* -o */
-	bool quiet;             /* -q */
-	bool verbose;           /* -v */
-	bool log_json;          /* --log-json */
-	bool syslog;            /* --syslog */
+	bool prefers_availability;
+	bool quiet;                          /* -q */
+	bool verbose;                        /* -v */
+	bool log_json;                       /* --log-json */
+	bool syslog;                         /* --syslog */
 	char message[MESSAGE_MAX_BYTES + 1]; /* "" when not given */
 };
 

@@ -285,6 +285,17 @@ static int set_stop_signal(struct optvalues *values, const char *value)
 	return 0;
 }
 
+static int set_prefer(struct optvalues *values, const char *value)
+{
+	bool availability = !strcmp(value, "availability");
+
+	if (!availability && strcmp(value, "consistency") != 0)
+		return refuse_value(values, value,
+				    "consistency or availability");
+	values->options.prefers_availability = availability;
+	return 0;
+}
+
 static int set_message(struct optvalues *values, const char *value)
 {
 	size_t length = strlen(value);
@@ -420,6 +431,8 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
   "do not wait when leases may have been forgotten" },
 { "stop-signal", OPT_STOP_SIGNAL, "SIG", SETTING, set_stop_signal,
   "sent to stop the command (TERM)" },
+{ "prefer", OPT_PREFER, "consistency|availability", SETTING, set_prefer,
+  "what to keep without a lock service" },
 { "message", OPT_MESSAGE, "TEXT", SETTING, set_message,
   "shown to those who wait or look" },
 { "verbose", 'v', NULL, SETTING, set_verbose, "say what is done" },
@@ -434,7 +447,6 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
 { "no-fork", 'F', NULL, ARGUMENT, set_no_fork, NULL },
 { "unlock", 'u', NULL, ARGUMENT, set_unlock, NULL },
 /* As settings, too: to run without what they promise would not be safe. */
-{ "prefer", OPT_PREFER, "WHAT", SETTING, set_not_built, NULL },
 { "min-replicas", OPT_MIN_REPLICAS, "N", SETTING, set_not_built, NULL },
 };
 /* clang-format on */

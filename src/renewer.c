@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "acquire.h"
 #include "event.h"
 
 /* A thread that makes requests of a few hundred bytes needs little. */
@@ -32,13 +33,23 @@
  */
 #define LATE_DIVISOR 2
 
+/* Between two tries, while there is no lock: not a burden on what is ill. */
+#define WITHOUT_RETRY_NS NS_PER_S
+
+/* A request is cancelled for who stops us; more only a machine that hangs takes. */
+#define STOP_LIMIT_S 1
+
 struct renewer {
 	const struct claim *claim;
 	struct grant grant;
 	const struct guardian *guardian;
 	int wake_fd; /* eventfd: something below has changed; -1: no thread yet */
+	bool prefers_availability;
+	/* eventfds; -1 for consistency: ends requests; there are news. */
+	int cancel_fd, news_fd;
 
 	pthread_mutex_t mutex;
+	pthread_cond_t idle; /* not busy any more */
 	struct store *store;
 	struct lease lease;
 	int64_t retry_at_ns; /* CLOCK_BOOTTIME; not before */
@@ -48,6 +59,10 @@ struct renewer {
 	struct asked asked;    /* to end, as it was passed on */
 	unsigned int failures; /* since the last success */
 	struct renewer_statistics statistics;
+	enum renewer_hold hold;
+	struct instant without_since; /* not RENEWER_HELD */
+	bool rival_told;              /* since then */
+	struct renewer_news news;
 };
 
 /* A try to renew, and what came of it. */
@@ -62,13 +77,12 @@ struct attempt {
 	struct asked asked;
 };
 
-static void wake(struct renewer *renewer)
+static void raise_event(int fd)
 {
 	uint64_t one = 1;
 
-	/* Fails only when it is awake for ever already. */
-	if (renewer->wake_fd >= 0 &&
-	    write(renewer->wake_fd, &one, sizeof(one)) < 0)
+	/* Fails only when it is up for ever already. */
+	if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
 		return;
 }
 
@@ -93,6 +107,14 @@ static int64_t late_after_ns(const struct renewer *renewer)
 	return renewer->lease.policy.renew_every_ns / LATE_DIVISOR;
 }
 
+/* ns until the timeline of the lease wants a renewal, or there is none to keep. */
+static int64_t until_wanted_ns(const struct renewer *renewer)
+{
+	if (renewer->hold == RENEWER_NONE)
+		return 0;
+	return lease_until_renewal_ns(&renewer->lease, clock_now());
+}
+
 /* ns until a renewal is due; -1: not until woken. */
 static int64_t until_due_ns(const struct renewer *renewer)
 {
@@ -100,7 +122,7 @@ static int64_t until_due_ns(const struct renewer *renewer)
 
 	if (renewer->paused)
 		return -1;
-	due_ns = lease_until_renewal_ns(&renewer->lease, clock_now());
+	due_ns = until_wanted_ns(renewer);
 	retry_ns = renewer->retry_at_ns - clock_boot_ns();
 	return due_ns > retry_ns ? due_ns : retry_ns;
 }
@@ -170,6 +192,141 @@ static bool is_asked_anew(const struct renewer *renewer,
 		strcmp(asked->asking, renewer->asked.asking) != 0);
 }
 
+/* === without a lock; all of it with the mutex held ===================== */
+
+static void do_without(struct renewer *renewer, enum renewer_hold hold)
+{
+	if (renewer->hold == RENEWER_HELD) {
+		renewer->without_since = clock_now();
+		renewer->rival_told = false;
+		renewer->news.is_back = false;
+		renewer->news.is_without = true;
+		memcpy(renewer->news.cause, renewer->why,
+		       sizeof(renewer->news.cause));
+		raise_event(renewer->news_fd);
+	}
+	renewer->hold = hold;
+}
+
+/* The lock is held again, by the lease that it was, or by a new one. */
+static void come_back(struct renewer *renewer, bool is_new)
+{
+	int64_t ns = clock_elapsed_ns(renewer->without_since, clock_now());
+
+	renewer->statistics.without_ns += ns;
+	renewer->hold = RENEWER_HELD;
+	renewer->why[0] = '\0';
+	renewer->news.is_back = true;
+	renewer->news.is_new = is_new;
+	renewer->news.without_ns = ns;
+	memcpy(renewer->news.token, renewer->grant.token,
+	       sizeof(renewer->news.token));
+	raise_event(renewer->news_fd);
+}
+
+/* A renewal has failed.  While the service cannot be reached, the command goes
+ * on. */
+static void bear_failure(struct renewer *renewer, int err)
+{
+	struct lease *lease = &renewer->lease;
+	struct instant now = clock_now();
+
+	if (!renewer->prefers_availability)
+		return;
+	/* Not before the guardian knows. */
+	if (!lease->is_unlimited && acquire_is_unreachable(err) &&
+	    guardian_lift_deadline(renewer->guardian) == 0)
+		lease_set_unlimited(lease, now);
+	if (lease->is_unlimited && lease_until_lost_ns(lease, now) <= 0)
+		do_without(renewer, RENEWER_DOUBT);
+	if (renewer->hold != RENEWER_HELD)
+		renewer->retry_at_ns = now.boot_ns + WITHOUT_RETRY_NS;
+}
+
+/*
+ * A refusal.  While the lease stood, or nothing kept us from renewing it, somebody
+ * wants the command to end.  Else it has just run out; true.
+ */
+static bool bear_refusal(struct renewer *renewer, struct instant sent)
+{
+	if (!renewer->prefers_availability ||
+	    lease_until_lost_ns(&renewer->lease, sent) > 0 ||
+	    !renewer->lease.is_unlimited)
+		return false;
+	do_without(renewer, RENEWER_NONE);
+	renewer->retry_at_ns = 0;
+	return true;
+}
+
+static void take_grant(struct renewer *renewer, const struct grant *grant)
+{
+	struct lease_policy policy = renewer->lease.policy;
+
+	/* So late that it has to be asked for again: it is ours. */
+	if (clock_elapsed_ns(grant->sent, clock_now()) >= policy.renew_by_ns)
+		return;
+	renewer->grant = *grant;
+	lease_grant(&renewer->lease, &policy, grant->sent);
+	guardian_renewed(renewer->guardian, grant->sent);
+	renewer->failures = 0;
+	come_back(renewer, true);
+}
+
+static void take_refusal(struct renewer *renewer, const struct refusal *refusal)
+{
+	/* Those who wait run nothing; in a grace period, nobody is known to. */
+	if (refusal->reason != REFUSAL_LINE &&
+	    refusal->reason != REFUSAL_GRACE && !renewer->rival_told) {
+		renewer->rival_told = true;
+		renewer->news.has_rival = true;
+		renewer->news.refusal = *refusal;
+		raise_event(renewer->news_fd);
+	}
+	/* Nobody would wake us. */
+	if (refusal->place == 0)
+		renewer->retry_at_ns = clock_boot_ns() + WITHOUT_RETRY_NS;
+}
+
+/* Lets go of the mutex during the request, and while it waits for its turn. */
+static void acquire_once(struct renewer *renewer)
+{
+	int64_t limit_ns = renewer->lease.policy.renew_by_ns;
+	struct refusal refusal = { .place = 0 };
+	struct grant grant;
+	bool is_waiting;
+	int result;
+
+	if (limit_ns > ACQUIRE_TRY_NS)
+		limit_ns = ACQUIRE_TRY_NS;
+	renewer->busy = true;
+	pthread_mutex_unlock(&renewer->mutex);
+	result = store_acquire(renewer->store, renewer->claim,
+			       clock_boot_ns() + limit_ns, &grant, &refusal);
+	pthread_mutex_lock(&renewer->mutex);
+	if (result == STORE_DONE)
+		take_grant(renewer, &grant);
+	else if (result == STORE_REFUSED)
+		take_refusal(renewer, &refusal);
+	else
+		renewer->retry_at_ns = clock_boot_ns() + WITHOUT_RETRY_NS;
+
+	is_waiting = result == STORE_REFUSED && refusal.place > 0 &&
+		     !renewer->stopped;
+	if (is_waiting) {
+		pthread_mutex_unlock(&renewer->mutex);
+		result = acquire_sleep(renewer->store, renewer->claim, &refusal,
+				       INT64_MAX, renewer->cancel_fd);
+		pthread_mutex_lock(&renewer->mutex);
+		if (result && result != -ETIMEDOUT)
+			renewer->retry_at_ns =
+				clock_boot_ns() + WITHOUT_RETRY_NS;
+	}
+	renewer->busy = false;
+	pthread_cond_broadcast(&renewer->idle);
+}
+
+/* === with one =========================================================== */
+
 /* With the mutex held.  `limit_ns` is what the try had. */
 static void take_answer(struct renewer *renewer, struct attempt *attempt,
 			int64_t limit_ns)
@@ -185,8 +342,12 @@ static void take_answer(struct renewer *renewer, struct attempt *attempt,
 		renewer->why[0] = '\0';
 		attempt->counts = true;
 		count_success(renewer, attempt);
+		if (renewer->hold != RENEWER_HELD)
+			come_back(renewer, false);
 		return;
 	}
+	if (attempt->result == -ECANCELED) /* by who stops us */
+		return;
 	renewer->statistics.failed++;
 	attempt->failures = ++renewer->failures;
 	if (attempt->result == STORE_DONE) {
@@ -198,6 +359,9 @@ static void take_answer(struct renewer *renewer, struct attempt *attempt,
 	    limit_ns >= lease->policy.renew_every_ns)
 		snprintf(renewer->why, sizeof(renewer->why), "%s",
 			 store_error(renewer->store));
+	if (attempt->result == STORE_REFUSED &&
+	    bear_refusal(renewer, attempt->sent))
+		return;
 	if (attempt->result == STORE_REFUSED) {
 		renewer->is_refused = true;
 		lease_lose(lease, clock_now());
@@ -205,6 +369,25 @@ static void take_answer(struct renewer *renewer, struct attempt *attempt,
 		return;
 	}
 	renewer->retry_at_ns = clock_boot_ns() + retry_after_ns(renewer);
+	bear_failure(renewer, attempt->result);
+}
+
+/* How long a renewal that is sent at `sent` may take. */
+static int64_t renewal_limit_ns(const struct renewer *renewer,
+				struct instant sent)
+{
+	const struct lease *lease = &renewer->lease;
+	int64_t limit_ns = lease_until_lost_ns(lease, sent);
+
+	/* In doubt, it is worth something as long as it is new. */
+	if (limit_ns <= 0 && lease->is_unlimited)
+		return lease->policy.renew_by_ns < ACQUIRE_TRY_NS
+			       ? lease->policy.renew_by_ns
+			       : ACQUIRE_TRY_NS;
+	/* Leaves time for one more try on a connection of its own. */
+	if (limit_ns > lease->policy.renew_every_ns)
+		limit_ns = lease->policy.renew_every_ns;
+	return limit_ns;
 }
 
 /* With the mutex held; lets go of it during the request. */
@@ -212,12 +395,8 @@ static void renew_once(struct renewer *renewer)
 {
 	struct lease *lease = &renewer->lease;
 	struct attempt attempt = { .sent = clock_now() };
-	int64_t limit_ns = lease_until_lost_ns(lease, attempt.sent);
-	bool was_stopped;
-
-	/* Leaves time for one more try on a connection of its own. */
-	if (limit_ns > lease->policy.renew_every_ns)
-		limit_ns = lease->policy.renew_every_ns;
+	int64_t limit_ns = renewal_limit_ns(renewer, attempt.sent);
+	bool is_quiet;
 
 	renewer->busy = true;
 	pthread_mutex_unlock(&renewer->mutex);
@@ -230,15 +409,19 @@ static void renew_once(struct renewer *renewer)
 	attempt.left_ns = lease_left_ns(lease, attempt.answered);
 	attempt.late_ns = clock_elapsed_ns(lease->start, attempt.answered) -
 			  lease->policy.renew_every_ns;
-	was_stopped = renewer->stopped;
+	/* What fails again and again while there is no lock, was told. */
+	is_quiet = renewer->stopped;
+	if (renewer->hold != RENEWER_HELD && attempt.result != STORE_DONE)
+		is_quiet = true;
 	take_answer(renewer, &attempt, limit_ns);
 
 	/* Still busy: the store has to say why.  But not behind the summary. */
 	pthread_mutex_unlock(&renewer->mutex);
-	if (!was_stopped)
+	if (!is_quiet)
 		tell(renewer, &attempt);
 	pthread_mutex_lock(&renewer->mutex);
 	renewer->busy = false;
+	pthread_cond_broadcast(&renewer->idle);
 }
 
 static void *renew_until_stopped(void *argument)
@@ -256,7 +439,10 @@ static void *renew_until_stopped(void *argument)
 		}
 		wait_ns = until_due_ns(renewer);
 		if (wait_ns == 0) {
-			renew_once(renewer);
+			if (renewer->hold == RENEWER_NONE)
+				acquire_once(renewer);
+			else
+				renew_once(renewer);
 			continue;
 		}
 		pthread_mutex_unlock(&renewer->mutex);
@@ -267,23 +453,46 @@ static void *renew_until_stopped(void *argument)
 	return NULL;
 }
 
-struct renewer *renewer_new(struct store *store, const struct claim *claim,
-			    const struct grant *grant,
-			    const struct lease *lease,
-			    const struct guardian *guardian)
+/* False: no descriptors are left. */
+static bool prepare_to_do_without(struct renewer *renewer)
+{
+	renewer->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	renewer->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (renewer->cancel_fd < 0 || renewer->news_fd < 0)
+		return false;
+	if (!*renewer->grant.token) {
+		renewer->hold = RENEWER_NONE;
+		renewer->without_since = renewer->lease.start;
+	}
+	store_set_cancel_fd(renewer->store, renewer->cancel_fd);
+	return true;
+}
+
+struct renewer *renewer_new(struct store *store,
+			    const struct renewer_request *request)
 {
 	struct renewer *renewer = calloc(1, sizeof(*renewer));
+	pthread_condattr_t attributes;
 
 	if (!renewer)
 		return NULL;
-	renewer->claim = claim;
-	renewer->grant = *grant;
-	renewer->guardian = guardian;
+	renewer->claim = request->claim;
+	renewer->grant = *request->grant;
+	renewer->guardian = request->guardian;
 	renewer->store = store;
-	renewer->lease = *lease;
-	renewer->wake_fd = -1;
+	renewer->lease = *request->lease;
+	renewer->wake_fd = renewer->cancel_fd = renewer->news_fd = -1;
+	renewer->prefers_availability = request->prefers_availability;
 	renewer->statistics.least_left_ns = INT64_MAX;
 	pthread_mutex_init(&renewer->mutex, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&renewer->idle, &attributes);
+	pthread_condattr_destroy(&attributes);
+	if (renewer->prefers_availability && !prepare_to_do_without(renewer)) {
+		free(renewer);
+		return NULL;
+	}
 	return renewer;
 }
 
@@ -318,7 +527,7 @@ int64_t renewer_tend(struct renewer *renewer)
 
 	if (renewer->wake_fd >= 0)
 		return -1;
-	due_ns = lease_until_renewal_ns(&renewer->lease, clock_now());
+	due_ns = until_wanted_ns(renewer);
 	if (due_ns > 0)
 		return due_ns;
 	err = start_thread(renewer);
@@ -341,7 +550,7 @@ void renewer_pause(struct renewer *renewer, bool paused)
 	pthread_mutex_lock(&renewer->mutex);
 	renewer->paused = paused;
 	pthread_mutex_unlock(&renewer->mutex);
-	wake(renewer);
+	raise_event(renewer->wake_fd);
 }
 
 void renewer_look(struct renewer *renewer, struct renewer_state *state)
@@ -354,15 +563,61 @@ void renewer_look(struct renewer *renewer, struct renewer_state *state)
 	pthread_mutex_unlock(&renewer->mutex);
 }
 
+int renewer_news_fd(const struct renewer *renewer)
+{
+	return renewer->news_fd;
+}
+
+bool renewer_take_news(struct renewer *renewer, struct renewer_news *news)
+{
+	uint64_t count;
+	bool are_any;
+
+	if (renewer->news_fd < 0)
+		return false;
+	pthread_mutex_lock(&renewer->mutex);
+	are_any = read(renewer->news_fd, &count, sizeof(count)) > 0;
+	*news = renewer->news;
+	memset(&renewer->news, 0, sizeof(renewer->news));
+	pthread_mutex_unlock(&renewer->mutex);
+	return are_any;
+}
+
+/*
+ * With the mutex held.  A claim that is on its way must be taken back behind it,
+ * on the same connection: what is in the way of that is ended.
+ */
+static void wait_until_idle(struct renewer *renewer)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += STOP_LIMIT_S;
+	raise_event(renewer->cancel_fd);
+	while (renewer->busy &&
+	       pthread_cond_timedwait(&renewer->idle, &renewer->mutex,
+				      &until) == 0)
+		;
+	if (!renewer->busy)
+		store_set_cancel_fd(renewer->store, -1);
+}
+
 struct store *renewer_stop(struct renewer *renewer, struct lease *lease,
+			   enum renewer_hold *hold,
 			   struct renewer_statistics *statistics)
 {
 	struct store *store;
 
 	pthread_mutex_lock(&renewer->mutex);
 	renewer->stopped = true;
+	if (renewer->prefers_availability)
+		wait_until_idle(renewer);
 	*lease = renewer->lease;
+	*hold = renewer->hold;
 	*statistics = renewer->statistics;
+	if (*hold != RENEWER_HELD)
+		statistics->without_ns +=
+			clock_elapsed_ns(renewer->without_since, clock_now());
 	store = renewer->busy ? NULL : renewer->store;
 	pthread_mutex_unlock(&renewer->mutex);
 	/* Not woken: it would only get in the way of the release. */

@@ -33,7 +33,7 @@ struct run {
 };
 
 /*
- * With the lease granted: starts what guards and renews it.  Returns 0, or the
+ * With the lease granted, or without: starts what guards and renews it.  Returns 0, or the
  * exit code, having said why not, and released it.
  */
 int run_start(struct run *run, struct supervision *supervision);

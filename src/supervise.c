@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "event.h"
+#include "tell.h"
 
 /* Between two sweeps, when cflock has to kill in the guardian's place, and when
  * what is left may not be killed. */
@@ -158,6 +159,20 @@ static void tell_lost(const struct supervision *s)
 		   duration_format(left_ns, left, sizeof(left)));
 }
 
+static void tell_news(const struct supervision *s)
+{
+	struct renewer_news news;
+
+	if (!renewer_take_news(s->renewer, &news))
+		return;
+	if (news.is_without)
+		tell_without(news.cause);
+	if (news.has_rival)
+		tell_overlap(&news.refusal);
+	if (news.is_back)
+		tell_regained(&news);
+}
+
 static void tell_who_asked(const struct supervision *s)
 {
 	struct renewer_state state;
@@ -281,6 +296,7 @@ void supervise(const struct supervision *s, struct outcome *outcome)
 		{ .fd = s->guardian->fd, .events = POLLIN },
 		{ .fd = s->signals->fd, .events = POLLIN },
 		{ .events = POLLIN },
+		{ .fd = renewer_news_fd(s->renewer), .events = POLLIN },
 	};
 
 	memset(outcome, 0, sizeof(*outcome));
@@ -289,8 +305,10 @@ void supervise(const struct supervision *s, struct outcome *outcome)
 		struct timespec timeout = clock_timespec(ns);
 
 		fds[2].fd = s->door ? s->door->fd : -1;
-		ppoll(fds, 3, ns < 0 ? NULL : &timeout, NULL);
+		ppoll(fds, 4, ns < 0 ? NULL : &timeout, NULL);
 		pass_signals_on(s, outcome);
+		if (fds[3].revents)
+			tell_news(s);
 		if ((fds[2].revents & POLLIN) && door_let_in(s->door) &&
 		    guardian_let_go(s->guardian) < 0)
 			door_answer(s->door, false);

@@ -3,6 +3,7 @@
 #include "tell.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "event.h"
 #include "waitshow.h"
@@ -80,6 +81,73 @@ void tell_granted(int64_t waited_ns, const struct claim *claim,
 		   (long long)claim->ttl_ms);
 }
 
+void tell_start_without(struct instant begun, const char *cause)
+{
+	struct event event;
+
+	event_begin(&event, LOG_WARNING, "without_lock");
+	event_string(&event, "reason", "unreachable");
+	event_string(&event, "cause", cause);
+	event_ms(&event, "waited_ms", clock_elapsed_ns(begun, clock_now()));
+	event_send(&event, "%s; the command is started without the lock",
+		   cause);
+}
+
+void tell_without(const char *cause)
+{
+	struct event event;
+
+	event_begin(&event, LOG_WARNING, "without_lock");
+	event_string(&event, "reason", "not_renewed");
+	event_string(&event, "cause", cause);
+	event_send(&event,
+		   "the lease could not be renewed in time, and the command "
+		   "runs on without the lock: %s",
+		   cause);
+}
+
+void tell_overlap(const struct refusal *refusal)
+{
+	char text[REFUSAL_TEXT_MAX];
+	struct event event;
+
+	event_begin(&event, LOG_WARNING, "overlap");
+	refusal_describe(refusal, &event);
+	event_send(&event,
+		   "overlap: the command runs without the lock, which others "
+		   "have: %s",
+		   refusal_format(refusal, text, sizeof(text)));
+}
+
+void tell_regained(const struct renewer_news *news)
+{
+	char without[DURATION_TEXT_MAX];
+	struct event event;
+
+	duration_format(news->without_ns, without, sizeof(without));
+	if (news->is_new) {
+		char *token = strdup(news->token);
+
+		/* Without memory, that of before goes on being shown. */
+		if (token)
+			event_set_token(token);
+	}
+	event_begin(&event, LOG_NOTICE, "regained");
+	event_ms(&event, "without_ms", news->without_ns);
+	event_string(&event, "lease", news->is_new ? "new" : "renewed");
+	if (news->is_new)
+		event_send(&event,
+			   "the lock is held again, after %s without: by a new "
+			   "lease, token %s, of which the command's "
+			   "environment knows nothing",
+			   without, news->token);
+	else
+		event_send(&event,
+			   "the lock is held again, after %s in doubt: the "
+			   "lease is still the same",
+			   without);
+}
+
 int tell_unguarded(int code)
 {
 	struct event event;
@@ -98,7 +166,7 @@ void tell_summary(const struct summary *summary)
 	int64_t lost_at_ns = policy->ttl_ns - policy->renew_by_ns;
 	char ran[DURATION_TEXT_MAX], waited[DURATION_TEXT_MAX];
 	char least[DURATION_TEXT_MAX], lost[DURATION_TEXT_MAX];
-	char detail[160] = "";
+	char detail[160] = "", without[64] = "";
 	struct event event;
 
 	event_begin(&event, LOG_VERBOSE, "summary");
@@ -118,14 +186,21 @@ void tell_summary(const struct summary *summary)
 			(double)renewals->slowest_ns / (double)NS_PER_MS, least,
 			lost);
 	}
+	if (renewals->without_ns) {
+		event_ms(&event, "without_lock_ms", renewals->without_ns);
+		duration_format(renewals->without_ns, least, sizeof(least));
+		snprintf(without, sizeof(without), ", %s of it without lock,",
+			 least);
+	}
 	event_ms(&event, "lost_at_left_ms", lost_at_ns);
 	event_number(&event, "left_out", log_left_out());
 	event_number(&event, "exit_code", summary->exit_code);
 	event_send(
 		&event,
-		"held for %s after a wait of %s; renewals: %u, and %u failed%s; "
+		"%s for %s%s after a wait of %s; renewals: %u, and %u failed%s; "
 		"exit code %d",
-		duration_format(summary->ran_ns, ran, sizeof(ran)),
+		*without ? "ran" : "held",
+		duration_format(summary->ran_ns, ran, sizeof(ran)), without,
 		duration_format(summary->waited_ns, waited, sizeof(waited)),
 		renewals->renewed, renewals->failed, detail,
 		summary->exit_code);

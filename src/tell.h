@@ -1,5 +1,5 @@
 /*
- * What main.c has to tell, as events.  Nothing is decided here: exit codes are
+ * What main.c and supervise.c have to tell, as events.  Nothing is decided here: exit codes are
  * passed in, and, where a function returns one, passed on.
  */
 #ifndef CFLOCK_TELL_H
@@ -26,6 +26,15 @@ void tell_signal(int number, int code);
 
 void tell_granted(int64_t waited_ns, const struct claim *claim,
 		  const struct grant *grant);
+
+/*
+ * With --prefer availability: the command is started without the lock, or goes on
+ * without it, by `cause`; others hold it meanwhile; it is held again.
+ */
+void tell_start_without(struct instant begun, const char *cause);
+void tell_without(const char *cause);
+void tell_overlap(const struct refusal *refusal);
+void tell_regained(const struct renewer_news *news);
 
 /* The guardian process is gone. */
 int tell_unguarded(int code);

@@ -60,6 +60,8 @@ setup() {
 			cflock --server uni -> cflock --server unix://
 			cflock -S unix://$work/sec -> cflock -S unix://$work/secret.txt
 			cflock --message sec ->
+			cflock --prefer co -> cflock --prefer consistency
+			cflock --prefer=a -> cflock --prefer=availability
 			cflock --ttl sec ->
 			cflockctl -S red -> cflockctl -S redis://
 			cflockctl status --password-file=sec -> cflockctl status --password-file=secret.txt

@@ -206,7 +206,8 @@ bad() {
 		[other]|section
 		slots = 0|'0' is not a number
 		cooldown = soon|is not a duration
-		prefer = availability|not built yet
+		prefer = speed|'speed' is not consistency or availability
+		min-replicas = 1|not built yet
 	CASES
 }
 
@@ -217,7 +218,8 @@ bad() {
 	CFLOCK_RENEW_BY=100 bad 78 "CFLOCK_RENEW_BY" -- "$CFLOCK"
 	CFLOCK_SERVER=nonsense bad 78 "CFLOCK_SERVER" -- "$CFLOCK"
 	CFLOCK_SHARED=2 bad 78 "CFLOCK_SHARED" -- "$CFLOCK"
-	CFLOCK_PREFER=x bad 78 "CFLOCK_PREFER is not built yet" -- "$CFLOCK"
+	CFLOCK_PREFER=x bad 78 "CFLOCK_PREFER: 'x' is not consistency or availability" -- "$CFLOCK"
+	CFLOCK_NO_GRACE=yes bad 78 "CFLOCK_NO_GRACE is not built yet" -- "$CFLOCK"
 }
 
 @test "a bad URL on the command line: 78" {

@@ -14,17 +14,17 @@ setup() {
 	work=$BATS_TEST_TMPDIR
 }
 
-# The rows of the option table, a line each: NAMES|ARGUMENT|PLACE, of those that
+# The rows of the option table, a line each: NAMES;ARGUMENT;PLACE, of those that
 # --help shows; names with those of the aliases below.  From the code.
 table_of_cflock() {
 	sed -n '/^const struct opttable_row opttable/,/^};/p' "$top/src/opttable.c" |
 		tr -d '\n\t' | sed 's/},/},\n/g' |
-		sed -nE 's/^.*\{ ("([^"]*)"|NULL), (.[a-zA-Z].|OPT_[A-Z_]+), ("([^"]*)"|NULL), ([A-Z]+), [a-zA-Z_]+, *("[^"]*"|NULL) \},$/\2|\3|\5|\6|\7/p' |
-		awk -F '|' '
+		sed -nE 's/^.*\{ ("([^"]*)"|NULL), (.[a-zA-Z].|OPT_[A-Z_]+), ("([^"]*)"|NULL), ([A-Z]+), [a-zA-Z_]+, *("[^"]*"|NULL) \},$/\2;\3;\5;\6;\7/p' |
+		awk -F ';' '
 			$4 != "ALIAS" && line && !hidden { print line }
 			$4 != "ALIAS" {
 				line = ""; hidden = $5 == "NULL"
-				rest = "|" $3 "|" $4; names = ""
+				rest = ";" $3 ";" $4; names = ""
 			}
 			{
 				if ($2 ~ /^\047/ && $2 != key) names = names " -" substr($2, 2, 1)
@@ -81,7 +81,7 @@ same() {
 }
 
 @test "cflock: options in the code, --help, the manual and the completions" {
-	table_of_cflock | sed 's/|/ /; s/|.*//' | spread >"$work/code"
+	table_of_cflock | sed 's/;/ /; s/;.*//' | spread >"$work/code"
 	options_in_help "$CFLOCK" >"$work/help"
 	same "the option table" "$work/code" "--help" "$work/help"
 
@@ -112,7 +112,7 @@ same() {
 }
 
 @test "cflock: settings in the code and in the manual's ENVIRONMENT" {
-	table_of_cflock | sed -n 's/|[^|]*|SETTING$//p' |
+	table_of_cflock | sed -n 's/;[^;]*;SETTING$//p' |
 		sed -E 's/^(-. )*--([a-z-]+).*/\2/' | tr a-z- A-Z_ |
 		sed 's/^/CFLOCK_/' | sort >"$work/settings"
 	sed -n '/^\.Sh ENVIRONMENT/,/^\.El/p' "$top/man/cflock.1" |

@@ -43,7 +43,7 @@ with_conf() {
 		grep -q "^\.Ev CFLOCK_$(tr '[:lower:]-' '[:upper:]_' <<<"$key")\$" "${page%/*}/cflock.1" ||
 			fail "the variable of $key is not in cflock.1"
 	done <"$work/keys"
-	for key in prefer min-replicas; do
+	for key in min-replicas; do
 		grep -q "^\.Ic $key\>" "$page"
 		run --separate-stderr with_conf "$key = 1" "$CFLOCK" "$name" true
 		[ "$status" = 78 ]

@@ -238,11 +238,11 @@ bad_value() {
 	expect 0 "$CFLOCK" --help
 	for option in -s --shared -x -e --exclusive -m --slots --cooldown --retry-failed -n --nonblock --nb -w --wait --timeout -E \
 		--conflict-exit-code -o --close -c --command -S --server -t --ttl --renew-by \
-		--attach --release --stop-signal --message --password-file --log-json --syslog -v --verbose -q --quiet -h --help -V \
+		--attach --release --stop-signal --message --prefer --password-file --log-json --syslog -v --verbose -q --quiet -h --help -V \
 		--version; do
 		grep -qE -- "(^|[ ,])$option([ ,]|\$)" <<<"$output" || fail "no $option"
 	done
-	for option in --prefer --min-replicas --fork \
+	for option in --min-replicas --fork \
 		--no-fork --unlock; do
 		[[ $output != *"$option"* ]] || fail "$option is named"
 	done
@@ -274,7 +274,7 @@ bad_value() {
 }
 
 @test "what is not built yet: 64, and said" {
-	for option in --prefer=availability --min-replicas=1; do
+	for option in --min-replicas=1; do
 		bad "is not built yet" -- "$option" "$name" touch "$work/ran"
 	done
 }

@@ -11,7 +11,8 @@
 #include "log.h"
 #include "options.h"
 
-/* Returns the holder that we are; NULL when we are none any more. */
+/* Returns the holder that we are; NULL when we are none (any more).  Without a
+ * token, as the command was started without the lock, any lease of ours will do. */
 static json_object *find_self(json_object *lock, const char *id,
 			      const char *token)
 {
@@ -22,7 +23,7 @@ static json_object *find_self(json_object *lock, const char *id,
 		json_object *holder = look_item(holders, i);
 
 		if (!strcmp(look_text(holder, "id"), id) &&
-		    !strcmp(look_text(holder, "token"), token))
+		    (!token || !strcmp(look_text(holder, "token"), token)))
 			return holder;
 	}
 	return NULL;
@@ -38,10 +39,10 @@ int ctl_check(struct ctl *ctl)
 	int64_t left_ns = -1;
 	int err;
 
-	if (!name || !name_is_valid(name) || !id || !token) {
+	if (!name || !name_is_valid(name) || !id) {
 		log_line(LOG_FATAL, "check: it is for a command that cflock "
-				    "runs: CFLOCK_NAME, CFLOCK_ID or "
-				    "CFLOCK_TOKEN is missing");
+				    "runs: CFLOCK_NAME or CFLOCK_ID is "
+				    "missing");
 		return EXIT_BAD_USAGE;
 	}
 	log_setup(LOG_WARNING, name);
@@ -53,8 +54,10 @@ int ctl_check(struct ctl *ctl)
 		left_ns = look_number(self, "left_ms") * NS_PER_MS;
 	json_object_put(lock);
 	if (!self) {
-		log_line(LOG_FATAL, "check: the lease is not this command's "
-				    "any more");
+		log_line(LOG_FATAL,
+			 token ? "check: the lease is not this command's any "
+				 "more"
+			       : "check: this command runs without the lock");
 		return EXIT_LEASE_LOST;
 	}
 	/* The server counted no later than it was sent. */

@@ -309,7 +309,7 @@ int store_renew(struct store *store, const struct claim *claim,
 		return result;
 	result = reclaim(store, claim, grant, deadline_ns);
 	if (result == STORE_DONE)
-		asked_by[0] = '\0';
+		memset(asked, 0, sizeof(*asked));
 	return result;
 }
 

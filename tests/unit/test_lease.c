@@ -52,6 +52,56 @@ static struct lease lease_of_10s(void)
 	return lease;
 }
 
+/* Without a limit, nothing comes by itself; what comes ends it. */
+static void test_unlimited(void)
+{
+	struct lease_policy policy = lease_of_10s().policy;
+	struct lease lease = lease_of_10s();
+
+	ok(lease_set_unlimited(&lease, at(6 * S - 1)), "before renew-by");
+	ok(lease_phase(&lease, at(3600 * S)) == LEASE_HELD, "held for long");
+	is_int(lease_until_next_phase_ns(&lease, at(7 * S)), -1,
+	       "no phase follows by itself");
+	is_int(lease_until_lost_ns(&lease, at(7 * S)), -1 * S,
+	       "it would be lost");
+	ok(!lease_renewed(&lease, at(20 * S), at(26 * S)),
+	   "a confirmation that took too long");
+	ok(lease.is_unlimited, "... leaves it unlimited");
+	ok(lease_renewed(&lease, at(20 * S), at(21 * S)), "a renewal counts");
+	ok(lease_phase(&lease, at(26 * S - 1)) == LEASE_HELD,
+	   "and starts the timeline");
+	ok(lease_phase(&lease, at(26 * S)) == LEASE_STOPPING, "which ends");
+	ok(!lease_set_unlimited(&lease, at(26 * S)), "too late");
+	ok(lease_phase(&lease, at(26 * S)) == LEASE_STOPPING, "... is it");
+
+	lease = lease_of_10s();
+	lease_set_unlimited(&lease, at(2 * S));
+	lease_lose(&lease, at(5 * S));
+	ok(lease_phase(&lease, at(5 * S)) == LEASE_STOPPING, "lost at 5 s");
+	is_int(lease_until_next_phase_ns(&lease, at(5 * S)), 2745 * MS,
+	       "killed with the usual grace");
+	lease_lose(&lease, at(6 * S));
+	is_int(lease_until_next_phase_ns(&lease, at(6 * S)), 1745 * MS,
+	       "lost twice is lost once");
+
+	lease = lease_of_10s();
+	lease_set_unlimited(&lease, at(2 * S));
+	lease_lose(&lease, at(100 * S));
+	ok(lease_phase(&lease, at(100 * S)) == LEASE_STOPPING, "lost at 100 s");
+	is_int(lease_until_next_phase_ns(&lease, at(100 * S)), 2745 * MS,
+	       "killed with the usual grace, too");
+	ok(lease_phase(&lease, at(103 * S)) == LEASE_KILLING, "and killed");
+
+	lease = lease_of_10s();
+	lease_lose(&lease, at(1 * S));
+	ok(!lease_set_unlimited(&lease, at(1 * S)), "lost is lost");
+
+	lease_do_without(&lease, &policy, at(50 * S));
+	ok(lease_phase(&lease, at(500 * S)) == LEASE_HELD, "without a lease");
+	ok(lease_renewed(&lease, at(500 * S), at(501 * S)), "there is one");
+	ok(lease_phase(&lease, at(506 * S)) == LEASE_STOPPING, "with its end");
+}
+
 static const char *name_of(enum lease_phase phase)
 {
 	switch (phase) {
@@ -470,6 +520,7 @@ static void test_walk(void)
 
 int main(void)
 {
+	test_unlimited();
 	test_policy();
 	test_refusals();
 	test_phases();

@@ -168,7 +168,6 @@ static void test_names(void)
 static void test_bad_usage(void)
 {
 	static const char *const not_built[] = {
-		"--prefer x",
 		"--min-replicas=1",
 	};
 	char text[4096] = "--message ";
@@ -265,7 +264,7 @@ static void test_usage(void)
 	static const char *const hidden[] = {
 		"--unlock",
 		"--no-fork",
-		"--prefer",
+		"--no-grace",
 	};
 	const char *usage = options_usage();
 	const char *start, *end;
