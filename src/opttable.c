@@ -428,7 +428,7 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
 { "renew-by", OPT_RENEW_BY, "PERCENT", SETTING, set_renew_by,
   "the part of the ttl to renew in (60%)" },
 { "no-grace", OPT_NO_GRACE, NULL, SETTING, set_no_grace,
-  "do not wait when leases may have been forgotten" },
+  "start though leases may have been forgotten" },
 { "stop-signal", OPT_STOP_SIGNAL, "SIG", SETTING, set_stop_signal,
   "sent to stop the command (TERM)" },
 { "prefer", OPT_PREFER, "consistency|availability", SETTING, set_prefer,

@@ -292,6 +292,6 @@ rights_in() {
 			<(sed -n 's/.*"the user jobs lacks \(.*\)",/\1/p' <<<"$output" | rights_in)
 		diff <(printf '%s\n' "${missing[@]}") \
 			<(sed -n 's/.*"ACL SETUSER jobs \(+.*\)"/\1/p' <<<"$output" |
-				grep -v info | rights_in | uniq)
+				grep -v -e config -e ' +info"' | rights_in | uniq)
 	done
 }

@@ -112,11 +112,11 @@ has_line_of() {
 	says "may not have been told yet, and will be in 1 m " "unless it is out of reach"
 	# In ms: never before its renewal is due; and after one that has not begun.
 	for ttl in 60000 3600000; do
-		rcli flushall
+		empty_redis
 		script acquire me "$ttl" $((ttl * 4 / 10)) shared '' 0 '' '' host 1 user command ''
 		within $((ttl / 5 - 3000)) "$(script break ask me w 1 1 | sed -n 2p)" $((ttl / 5 + 1)) "ms until it is told"
 	done
-	rcli flushall
+	empty_redis
 	script acquire old 30000 29800 exclusive '' 0 '' '' host 1 user command ''
 	script acquire new 9000 3000 exclusive wait 0 '' '' host 1 user command ''
 	is_taken() { [ "$(script acquire new 9000 3000 exclusive wait 0 '' '' host 1 user command '' | sed -n 2p)" = taken ]; }

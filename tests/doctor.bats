@@ -138,7 +138,7 @@ proxy_info() {
 			</dev/null >"$work/screen" || code=$?
 		[ "$code" = 2 ]
 		within $((width - 8)) "$(tr -d '\r' <"$work/screen" | wc -L)" "$width" "is the longest line"
-		[[ $(tr -s ' \r\n' ' ' <"$work/screen") == *" lacks ~cflock:* -> ACL SETUSER jobs ~cflock:* "* ]]
+		[[ $(tr -s ' \r\n' ' ' <"$work/screen") == *" lacks +info ~cflock:* -> ACL SETUSER jobs +info ~cflock:* "* ]]
 	done
 	code=0
 	script -qec "stty cols 5; '$CTL' doctor" /dev/null </dev/null >"$work/screen" || code=$?
@@ -189,6 +189,7 @@ proxy_info() {
 
 @test "it changes nothing" {
 	rcli set "$key" another
+	rcli del cflock:epoch
 	before=$(rcli info persistence | grep rdb_changes_since_last_save)
 	for _ in 1 2; do
 		expect 0 "$CTL" doctor
@@ -294,8 +295,9 @@ proxy_info() {
 		CFLOCK_SERVER=unix://jobs:pw@$REDIS_SOCKET
 	}
 	user_may -info
-	examine 1
-	all_ok_but version mode role persistence eviction replicas
+	examine 2
+	all_ok_but version mode role persistence eviction replicas rights
+	found danger rights "lacks +info" "ACL SETUSER jobs +info"
 	for finding in version mode role persistence eviction replicas; do
 		found warning "$finding" "unknown, as this user may not ask for INFO" "ACL SETUSER jobs +info"
 	done

@@ -65,7 +65,8 @@ start_redis() {
 	if [ "${1-}" = --requirepass ]; then
 		local -x REDISCLI_AUTH=$2
 	fi
-	[ -n "${YOUNG_REDIS-}" ] || wait_until looks_old "$dir"
+	[ -n "${YOUNG_REDIS-}" ] || [[ " $* " == *" --replicaof "* ]] ||
+		wait_until looks_old "$dir"
 }
 
 # looks_old DIR: the server of start_redis is taken for one that has long been up,

@@ -300,7 +300,7 @@ do_everything() {
 
 	# In: 1.2 [0 lua] "set" "cflock:{NAME}:token" "1"
 	sed -n 's/^[0-9.]* \[0 lua\] "\([^"]*\)".*/\U\1/p' "$work/monitor" | sort -u >"$work/commands"
-	grep -o '"cflock:{[^}"*]*}[^"*]*"' "$work/monitor" | tr -d '"' |
+	grep -o -e '"cflock:{[^}"*]*}[^"*]*"' -e '"cflock:epoch"' "$work/monitor" | tr -d '"' |
 		sed -E 's/\{[^}]*\}/{NAME}/; s/:([a-z]+):.*/:\1:ID/' | sort -u >"$work/keys"
 	sed -n '/^\.Sh KEYS/,/^\.Sh SCRIPTS/p' "$page" | sed -n 's/^\.It Li //p' | sort -u >"$work/named"
 	diff "$work/named" "$work/keys"
@@ -322,5 +322,5 @@ do_everything() {
 	for file in *.lua; do
 		grep -q "${file%.lua}" "$page" || fail "$file is missing"
 	done
-	[ "$(sed -n '/^\.Ss acquire/,/^Returns/p' "$page" | grep -c '^\.It')" = 13 ]
+	[ "$(sed -n '/^\.Ss acquire/,/^Returns/p' "$page" | grep -c '^\.It')" = 15 ]
 }

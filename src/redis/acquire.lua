@@ -28,6 +28,7 @@
 
 local id, ttl, spare, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local may_wait = ARGV[5] == 'wait'
+local reclaimed = ARGV[15] or ''
 local slots = tonumber(string.match(kind, '^slots:(%d+)$'))
 local last_token, cooling, gone, epoch =
 	unpack(call('MGET', TOKEN, COOLDOWN, gone_key(id), EPOCH))
@@ -127,7 +128,7 @@ end
 
 -- === ours already ===========================================================
 
-if mine and (ARGV[15] == '' or ARGV[15] == mine.token) then
+if mine and (reclaimed == '' or reclaimed == mine.token) then
 	if not mine.started and mine.from > now then
 		if call('ZSCORE', LINE, id) then
 			show_life(id)
@@ -145,8 +146,8 @@ end
 -- Within grace nobody else was given the lease.  Whoever is there has it from data
 -- that are older than our token: its lease ended before ours began.  Not so with
 -- those who may be there beside us.
-if ARGV[15] ~= '' then
-	local token = tonumber(ARGV[15])
+if reclaimed ~= '' then
+	local token = tonumber(reclaimed)
 	local beside = 0
 
 	if check_epoch(epoch, ttl) <= 0 or foreign or
@@ -167,10 +168,10 @@ if ARGV[15] ~= '' then
 		return refuse('held', 0, 0)
 	end
 	if kind == 'exclusive' then
-		call('SET', TOKEN, ARGV[15])
+		call('SET', TOKEN, reclaimed)
 	end
-	hold(now, ARGV[15])
-	return {1, ARGV[15]}
+	hold(now, reclaimed)
+	return {1, reclaimed}
 end
 
 for ancestor in string.gmatch(ARGV[8], '%S+') do

@@ -276,9 +276,10 @@ static int reclaim(struct store *store, const struct claim *claim,
 			       sizeof(store->link.error));
 	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);
-	if (result == STORE_REFUSED)
-		memcpy(store->link.error, error, sizeof(error));
-	return result;
+	if (result != STORE_REFUSED && !store_error_is_final(result))
+		return result;
+	memcpy(store->link.error, error, sizeof(error));
+	return STORE_REFUSED;
 }
 
 int store_renew(struct store *store, const struct claim *claim,

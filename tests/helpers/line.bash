@@ -160,7 +160,7 @@ call_of() {
 
 	sha=$(script_text "$1" | rcli -x script load)
 	shift
-	printf 'evalsha %s 7' "$sha"
+	printf 'evalsha %s 8' "$sha"
 	printf ' "%s"' "$key" "$key:token" "$key:holders" "$key:line" "$key:beats" \
-		"$key:waiters" "$key:cooldown" "$@"
+		"$key:waiters" "$key:cooldown" cflock:epoch "$@"
 }

@@ -13,8 +13,8 @@ script() {
 
 	text=$(script_text "$1")
 	shift
-	rcli --raw eval "$text" 7 "$key" "$key:token" "$key:holders" "$key:line" \
-		"$key:beats" "$key:waiters" "$key:cooldown" "$@"
+	rcli --raw eval "$text" 8 "$key" "$key:token" "$key:holders" "$key:line" \
+		"$key:beats" "$key:waiters" "$key:cooldown" cflock:epoch "$@"
 }
 
 # acquire_as ID [TTL_MS [SPARE_MS [KIND [wait]]]]
