@@ -264,7 +264,6 @@ static void test_usage(void)
 	static const char *const hidden[] = {
 		"--unlock",
 		"--no-fork",
-		"--no-grace",
 	};
 	const char *usage = options_usage();
 	const char *start, *end;
