@@ -246,6 +246,12 @@ void attach_fail_script(int code)
 	fflush(stdout);
 }
 
+void attach_expect_more(void)
+{
+	printf("false ||\n");
+	fflush(stdout);
+}
+
 bool attach_is_wanted(int argc, char **argv)
 {
 	int i;

@@ -454,6 +454,9 @@ int main(int argc, char **argv)
 		return code;
 	}
 
+	/* The loader may not find OpenSSL, and nobody is there to say so. */
+	if (run.options.attach && tlsprogram_is_needed(&run.options.server))
+		attach_expect_more();
 	err = tlsprogram_become(TLS_PROGRAM, &run.options.server);
 	if (err) {
 		set_up_messages(&run.options);

@@ -84,6 +84,11 @@ int tlsprogram_remember(char **argv)
 	return 0;
 }
 
+bool tlsprogram_is_needed(const struct url *server)
+{
+	return becomes_another() && server->is_tls;
+}
+
 static int become(const char *name)
 {
 	char comm[sizeof(COMM_VARIABLE) + 16] = COMM_VARIABLE "=";
@@ -103,7 +108,7 @@ int tlsprogram_become(const char *name, const struct url *server)
 {
 	int err = 0;
 
-	if (becomes_another() && server->is_tls)
+	if (tlsprogram_is_needed(server))
 		err = become(name);
 	forget(old_argv);
 	forget(old_environ);

@@ -7,6 +7,8 @@
 #ifndef CFLOCK_TLSPROGRAM_H
 #define CFLOCK_TLSPROGRAM_H
 
+#include <stdbool.h>
+
 #include "url.h"
 
 /* As a build without OpenSSL has no such program. */
@@ -22,6 +24,9 @@
  * takes the name over by which the process was known.  0 or -ENOMEM.
  */
 int tlsprogram_remember(char **argv);
+
+/* Whether the other program is needed for `server`. */
+bool tlsprogram_is_needed(const struct url *server);
 
 /*
  * With the options read: becomes the program `name` if `server` needs that.

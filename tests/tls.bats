@@ -489,6 +489,19 @@ while time.time() < end:
 	expect 0 "$CFLOCK" -S "unix://$REDIS_SOCKET" "$name" true
 }
 
+@test "the program that speaks TLS cannot be loaded: no script runs without its lock" {
+	mkdir "$work/bin"
+	cp "$CFLOCK" "$work/bin"
+	printf '#!/bin/sh\nexit 127\n' >"$work/bin/cflock-tls"
+	chmod +x "$work/bin/cflock-tls"
+	CFLOCK=$work/bin/cflock
+	for shell in bash dash zsh; do
+		run ! "$shell" -c 'set -e; eval "$("$CFLOCK" --attach $$ "$name")"; : >"$work/ran"'
+		run "$shell" -c 'eval "$("$CFLOCK" --attach $$ "$name")" || exit; : >"$work/ran"'
+		[ ! -e "$work/ran" ]
+	done
+}
+
 @test "without TLS, OpenSSL is not loaded" {
 	run ldd "$CFLOCK"
 	run ! grep -e libssl -e libcrypto <<<"$output"
