@@ -19,6 +19,7 @@ pkg-config       pkg-config       pkgconf-pkg-config    pkgconf            pkgco
 pc:hiredis       libhiredis-dev   hiredis-devel         hiredis-dev        hiredis
 pc:inih          libinih-dev      inih-devel            inih-dev           inih
 pc:json-c        libjson-c-dev    json-c-devel          json-c-dev         json-c
+pc:openssl       libssl-dev       openssl-devel         openssl-dev        openssl
 redis-server     redis-server     /usr/bin/redis-server redis              redis
 redis-cli        redis-tools      /usr/bin/redis-cli    redis              redis
 '

@@ -35,7 +35,10 @@ static int print_exports(const struct run *run)
 	static const char *const names[] = {
 		"CFLOCK_NAME",          "CFLOCK_ID",
 		"CFLOCK_TTL_MS",        "CFLOCK_SERVER",
-		"CFLOCK_PASSWORD_FILE", ANCESTORS_VARIABLE
+		"CFLOCK_PASSWORD_FILE", "CFLOCK_TLS_CA_FILE",
+		"CFLOCK_TLS_CA_DIR",    "CFLOCK_TLS_CERT",
+		"CFLOCK_TLS_KEY",       "CFLOCK_TLS_SERVER_NAME",
+		ANCESTORS_VARIABLE
 	};
 	size_t i;
 
@@ -257,6 +260,12 @@ int attach_release(const char *name)
 void attach_fail_script(int code)
 {
 	printf(code ? "(exit %d)\n" : "exit %d\n", code);
+	fflush(stdout);
+}
+
+void attach_expect_more(void)
+{
+	printf("false ||\n");
 	fflush(stdout);
 }
 

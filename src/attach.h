@@ -26,6 +26,9 @@ int attach_hold(struct run *run);
  */
 void attach_fail_script(int code);
 
+/* The script fails if nothing more is printed than this. */
+void attach_expect_more(void);
+
 /* True when arguments that are not right may want it. */
 bool attach_is_wanted(int argc, char **argv);
 

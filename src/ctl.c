@@ -17,8 +17,10 @@
 #include "log.h"
 #include "options.h"
 #include "stdfds.h"
+#include "tlsprogram.h"
 
 #define TRY_HELP "; see cflockctl --help"
+#define TLS_PROGRAM "cflockctl-tls"
 
 /* What an operand must be. */
 enum operand {
@@ -37,9 +39,11 @@ enum operand {
 #define TAKES_MIN_LEFT 32U
 #define TAKES_WAIT 64U
 #define TAKES_MESSAGE 128U
+#define TAKES_TLS (0x1fU * TAKES_TLS_FIRST)
+#define TAKES_TLS_FIRST 256U
 
 /* Nothing is read or asked for a verb that does not take these. */
-#define TAKES_SERVICE (TAKES_SERVER | TAKES_PASSWORD_FILE)
+#define TAKES_SERVICE (TAKES_SERVER | TAKES_PASSWORD_FILE | TAKES_TLS)
 
 static const struct verb {
 	const char *name;
@@ -78,6 +82,11 @@ static const struct option long_options[] = {
 	{ "min-left", required_argument, NULL, 'l' },
 	{ "wait", required_argument, NULL, 'w' },
 	{ "message", required_argument, NULL, 'm' },
+	{ "tls-ca-file", required_argument, NULL, OPT_TLS_CA_FILE },
+	{ "tls-ca-dir", required_argument, NULL, OPT_TLS_CA_DIR },
+	{ "tls-cert", required_argument, NULL, OPT_TLS_CERT },
+	{ "tls-key", required_argument, NULL, OPT_TLS_KEY },
+	{ "tls-server-name", required_argument, NULL, OPT_TLS_SERVER_NAME },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ 0 },
@@ -87,7 +96,7 @@ struct arguments {
 	struct ctl ctl;
 	int before_dashes;  /* so many operands stand before "--" */
 	unsigned int given; /* TAKES_... */
-	char *server, *password_file;
+	struct service_arguments service;
 	bool help, version;
 };
 
@@ -117,6 +126,11 @@ static int print_help(void)
 	     "Options:\n"
 	     " -S, --server URL          the lock service (redis://127.0.0.1:6379); not fence\n"
 	     "     --password-file FILE  its first line is the password; not fence\n"
+	     "     --tls-ca-file FILE    CAs to trust for rediss://; not fence\n"
+	     "     --tls-ca-dir DIR      the same, a file each; not fence\n"
+	     "     --tls-cert FILE       certificate to show there; not fence\n"
+	     "     --tls-key FILE        its key (in the same file); not fence\n"
+	     "     --tls-server-name HOST  whom the server must be; not fence\n"
 	     "     --json                for programs: see cflockctl(1)\n"
 	     "     --force               break: fence the holder off, and wait until\n"
 	     "                           its lease is over\n"
@@ -157,11 +171,11 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 {
 	switch (key) {
 	case 'S':
-		arguments->server = optarg;
+		arguments->service.server = optarg;
 		arguments->given |= TAKES_SERVER;
 		return 0;
 	case 'P':
-		arguments->password_file = optarg;
+		arguments->service.password_file = optarg;
 		arguments->given |= TAKES_PASSWORD_FILE;
 		return 0;
 	case 'j':
@@ -186,6 +200,14 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 	case 'm':
 		arguments->ctl.message = optarg;
 		arguments->given |= TAKES_MESSAGE;
+		return 0;
+	case OPT_TLS_CA_FILE:
+	case OPT_TLS_CA_DIR:
+	case OPT_TLS_CERT:
+	case OPT_TLS_KEY:
+	case OPT_TLS_SERVER_NAME:
+		arguments->service.tls[key - OPT_TLS_CA_FILE] = optarg;
+		arguments->given |= TAKES_TLS_FIRST << (key - OPT_TLS_CA_FILE);
 		return 0;
 	case 'h':
 		arguments->help = true;
@@ -318,15 +340,21 @@ static int open_service(struct arguments *arguments)
 	char error[OPTIONS_ERROR_MAX];
 	int err;
 
-	err = options_read_service(arguments->server, arguments->password_file,
-				   &options, error);
+	err = options_read_service(&arguments->service, &options, error);
 	if (err) {
 		log_line(LOG_FATAL, "%s", error);
 		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
 	}
+	err = tlsprogram_become(TLS_PROGRAM, &options.server);
+	if (err) {
+		log_line(LOG_FATAL,
+			 "cannot " TLSPROGRAM_DOING(TLS_PROGRAM) ": %s",
+			 strerror(-err));
+		return EXIT_OS_ERROR;
+	}
 	url_format(&options.server, arguments->ctl.server,
 		   sizeof(arguments->ctl.server));
-	if (options.server.has_password)
+	if (options.server.has_password || options.server.is_tls)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	arguments->ctl.options = &options;
 	arguments->ctl.store = store_open(&options.server, -1);
@@ -346,6 +374,8 @@ int main(int argc, char **argv)
 	signal(SIGCHLD, SIG_DFL);
 	if (stdfds_keep() < 0)
 		return EXIT_OS_ERROR;
+	if (tlsprogram_remember(argv))
+		return ctl_fail_memory();
 	code = read_arguments(&arguments, argc, argv);
 	if (code)
 		return code;

@@ -36,8 +36,10 @@
 #include "run.h"
 #include "stdfds.h"
 #include "tell.h"
+#include "tlsprogram.h"
 
 #define ID_BYTES 16
+#define TLS_PROGRAM "cflock-tls"
 
 void run_let_go_of(int fd)
 {
@@ -462,6 +464,9 @@ int main(int argc, char **argv)
 			attach_fail_script(EXIT_OS_ERROR);
 		return run_fail_os("open /dev/null", err);
 	}
+	err = tlsprogram_remember(argv);
+	if (err)
+		return run_fail_os("keep the arguments", err);
 
 	action = options_read(argc, argv, &run.options, error);
 	switch (action) {
@@ -486,14 +491,25 @@ int main(int argc, char **argv)
 		return code;
 	}
 
+	/* The loader may not find OpenSSL, and nobody is there to say so. */
+	if (run.options.attach && tlsprogram_is_needed(&run.options.server))
+		attach_expect_more();
+	err = tlsprogram_become(TLS_PROGRAM, &run.options.server);
+	if (err) {
+		set_up_messages(&run.options);
+		if (run.options.attach)
+			attach_fail_script(EXIT_OS_ERROR);
+		return run_fail_os(TLSPROGRAM_DOING(TLS_PROGRAM), err);
+	}
+
 	run.job.title = argv[0];
 	run.job.title_size =
 		(size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
 	/*
-	 * No core, and no debugger of this user, is to find the password.  exec
+	 * No core, and no debugger of this user, is to find password or key.  exec
 	 * undoes it, so the command has what it would have had.
 	 */
-	if (run.options.server.has_password)
+	if (run.options.server.has_password || run.options.server.is_tls)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	/* In the background they would be kept from whoever waits for their end. */
 	if (run.options.attach)

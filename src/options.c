@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TRY_HELP "; see cflock --help"
 
@@ -96,6 +97,22 @@ static int read_log_variable(struct optvalues *values)
 	return -EBADF;
 }
 
+/* CFLOCK_TTL of the row "ttl".  Returns `buffer`. */
+static const char *variable_of(const struct opttable_row *row, char *buffer,
+			       size_t size)
+{
+	char *c;
+
+	snprintf(buffer, size, "CFLOCK_%s", row->name);
+	for (c = buffer; *c; c++) {
+		if (*c == '-')
+			*c = '_';
+		else if (*c >= 'a' && *c <= 'z')
+			*c = (char)(*c - 'a' + 'A');
+	}
+	return buffer;
+}
+
 /* CFLOCK_SERVER is without its password now; *credentials has all of it. */
 static int read_environment(struct optvalues *values,
 			    const struct credentials *credentials)
@@ -106,18 +123,10 @@ static int read_environment(struct optvalues *values,
 
 	for (i = 0; i < OPTTABLE_ROWS && !rc; i++) {
 		const char *value;
-		char *c;
 
 		if (opttable[i].place != SETTING)
 			continue;
-		snprintf(variable, sizeof(variable), "CFLOCK_%s",
-			 opttable[i].name);
-		for (c = variable; *c; c++) {
-			if (*c == '-')
-				*c = '_';
-			else if (*c >= 'a' && *c <= 'z')
-				*c = (char)(*c - 'a' + 'A');
-		}
+		variable_of(&opttable[i], variable, sizeof(variable));
 		value = getenv(variable);
 		if (opttable[i].key == 'S')
 			value = credentials->server;
@@ -226,7 +235,7 @@ static int read_command_line(struct optvalues *values, int argc, char **argv)
 {
 	struct option long_options[OPTTABLE_ROWS + 1] = { 0 };
 	char short_options[2 * OPTTABLE_ROWS + 3] = "+:";
-	char source[64];
+	char source[64], variable[64];
 	size_t i, longs = 0, shorts = 2;
 	int key, rc;
 
@@ -268,12 +277,49 @@ static int read_command_line(struct optvalues *values, int argc, char **argv)
 			credentials_export_server(optarg);
 		if (key == 'S')
 			credentials_hide(optarg);
-		if (key == OPT_PASSWORD_FILE && !rc)
-			setenv("CFLOCK_PASSWORD_FILE", optarg, 1);
+		if ((key == OPT_PASSWORD_FILE ||
+		     (key >= OPT_TLS_CA_FILE && key < OPT_TLS_END)) &&
+		    !rc)
+			setenv(variable_of(row, variable, sizeof(variable)),
+			       optarg, 1);
 		if (rc < 0)
 			return rc;
 	}
 	return read_operands(values, argc, argv);
+}
+
+/* The same file as OpenSSL will open, while it can still be said by its name. */
+static int check_file(struct optvalues *values, const char *key,
+		      const char *path)
+{
+	if (!path || access(path, R_OK) == 0)
+		return 0;
+	snprintf(values->error, OPTIONS_ERROR_MAX,
+		 "%s %.256s: cannot read it: %s", key, path, strerror(errno));
+	return -EBADF;
+}
+
+/* Completes the server by what is set for TLS, if that is how it is reached. */
+static int merge_tls(struct optvalues *values)
+{
+	const struct url_tls *tls = &values->tls;
+	int rc;
+
+	if (!values->options.server.is_tls)
+		return 0;
+	if (tls->key && !tls->cert)
+		return bad_usage(values, "--tls-key: it needs --tls-cert, the "
+					 "certificate that it is for");
+	rc = check_file(values, "tls-ca-file", tls->ca_file);
+	if (!rc)
+		rc = check_file(values, "tls-ca-dir", tls->ca_dir);
+	if (!rc)
+		rc = check_file(values, "tls-cert", tls->cert);
+	if (!rc)
+		rc = check_file(values, "tls-key", tls->key);
+	if (!rc)
+		values->options.server.tls = *tls;
+	return rc;
 }
 
 /* Settings that make no sense together, wherever they come from. */
@@ -365,6 +411,8 @@ static int read_sources(struct optvalues *values,
 	if (rc == OPTIONS_RUN)
 		rc = check_combinations(values);
 	if (rc == OPTIONS_RUN)
+		rc = merge_tls(values);
+	if (rc == OPTIONS_RUN)
 		rc = merge_password(values, credentials);
 	return rc;
 }
@@ -412,28 +460,42 @@ int options_read(int argc, char **argv, struct options *options,
 	return rc;
 }
 
+/* As if `value` (NULL: not given) stood behind the option on the command line. */
+static int read_argument(struct optvalues *values, int key, const char *value)
+{
+	const struct opttable_row *row = opttable_find(key);
+	char source[64];
+
+	if (!value)
+		return 0;
+	snprintf(source, sizeof(source), "--%s", row->name);
+	values->source = source;
+	return row->set(values, value);
+}
+
 static int read_service(struct optvalues *values,
 			const struct credentials *credentials,
-			const char *server, const char *password_file)
+			const struct service_arguments *arguments)
 {
-	int rc = read_files(values);
+	int rc = read_files(values), i;
 
 	if (!rc)
 		rc = read_environment(values, credentials);
 	values->on_command_line = true;
-	if (!rc && server) {
-		values->source = "--server";
-		rc = opttable_find('S')->set(values, server);
-	}
-	if (!rc && password_file) {
-		values->source = "--password-file";
-		rc = opttable_find(OPT_PASSWORD_FILE)
-			     ->set(values, password_file);
-	}
+	if (!rc)
+		rc = read_argument(values, 'S', arguments->server);
+	if (!rc)
+		rc = read_argument(values, OPT_PASSWORD_FILE,
+				   arguments->password_file);
+	for (i = 0; i < OPTIONS_TLS && !rc; i++)
+		rc = read_argument(values, OPT_TLS_CA_FILE + i,
+				   arguments->tls[i]);
+	if (!rc)
+		rc = merge_tls(values);
 	return rc ? rc : merge_password(values, credentials);
 }
 
-int options_read_service(char *server, const char *password_file,
+int options_read_service(const struct service_arguments *arguments,
 			 struct options *options, char error[OPTIONS_ERROR_MAX])
 {
 	char text[OPTIONS_ERROR_MAX] = "";
@@ -443,9 +505,9 @@ int options_read_service(char *server, const char *password_file,
 
 	opttable_init(&values, text);
 	credentials_take(&credentials);
-	rc = read_service(&values, &credentials, server, password_file);
-	if (server)
-		credentials_hide(server);
+	rc = read_service(&values, &credentials, arguments);
+	if (arguments->server)
+		credentials_hide(arguments->server);
 	if (rc)
 		copy_printable(error, text);
 	else

@@ -58,8 +58,8 @@ enum options_action {
  * live as long as the process.  Passwords are wiped from argv and from the
  * environment's memory, and CFLOCK_PASSWORD, REDISCLI_AUTH and the password in
  * CFLOCK_SERVER are taken out of the environment, so that the command cannot
- * inherit them.  The server and the password-file that the command line names
- * stand in the environment afterwards, so that a cflockctl in the command finds
+ * inherit them.  The server, the password-file and what is set for TLS on the
+ * command line stand in the environment afterwards, so that a cflockctl in the command finds
  * the same service.
  *
  * Returns an enum options_action (>= 0), or, with one line without newline in
@@ -71,13 +71,31 @@ enum options_action {
 int options_read(int argc, char **argv, struct options *options,
 		 char error[OPTIONS_ERROR_MAX]);
 
+/* Keys of options without a letter that cflockctl has, too. */
+enum {
+	OPT_TLS_CA_FILE = 256,
+	OPT_TLS_CA_DIR,
+	OPT_TLS_CERT,
+	OPT_TLS_KEY,
+	OPT_TLS_SERVER_NAME,
+	OPT_TLS_END,
+};
+
+#define OPTIONS_TLS (OPT_TLS_END - OPT_TLS_CA_FILE)
+
+/* What a command line says of the service; NULL: nothing. */
+struct service_arguments {
+	char *server; /* its password is wiped */
+	const char *password_file;
+	const char *tls[OPTIONS_TLS];
+};
+
 /*
  * The settings alone, for programs with options of their own: from files and
- * environment as above, and `server` and `password_file` of the command line
- * (NULL: not given), from which the password is wiped; name and command are
- * NULL.  Returns 0, or -EINVAL or -EBADF with one line in `error`.
+ * environment as above, and the command line; name and command are NULL.
+ * Returns 0, or -EINVAL or -EBADF with one line in `error`.
  */
-int options_read_service(char *server, const char *password_file,
+int options_read_service(const struct service_arguments *arguments,
 			 struct options *options,
 			 char error[OPTIONS_ERROR_MAX]);
 

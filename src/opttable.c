@@ -10,6 +10,7 @@
 #include "duration.h"
 #include "exitcodes.h"
 #include "signame.h"
+#include "tlsprogram.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -212,8 +213,13 @@ static int set_server(struct optvalues *values, const char *value)
 
 	rc = url_parse(value, &values->options.server, &why);
 	if (rc == -ENOSYS) {
-		refuse(values, "%s; use redis:// or unix://", why);
+		refuse(values, "%s; use redis://, rediss:// or unix://", why);
 		return -EINVAL;
+	}
+	if (!rc && values->options.server.is_tls && !TLSPROGRAM_IS_BUILT) {
+		refuse(values, "this cflock was built without OpenSSL, so it "
+			       "cannot speak TLS (rediss://)");
+		return -EBADF;
 	}
 	if (rc < 0) {
 		refuse(values,
@@ -236,6 +242,55 @@ static int set_password_file(struct optvalues *values, const char *value)
 	memcpy(values->password_file, value, length + 1);
 	values->has_password_file_argument = values->on_command_line;
 	return 0;
+}
+
+/* Keeps `value` for as long as the process lives; the last of a kind. */
+static int keep(struct optvalues *values, int key, const char *value,
+		const char **kept)
+{
+	static char buffers[OPTIONS_TLS][PATH_MAX];
+	char *buffer = buffers[key - OPT_TLS_CA_FILE];
+	size_t length = strlen(value);
+
+	if (!length)
+		return refuse(values, "it is empty");
+	if (length >= PATH_MAX)
+		return refuse(values, "it is too long");
+	*kept = memcpy(buffer, value, length + 1);
+	return 0;
+}
+
+static int set_tls_ca_file(struct optvalues *values, const char *value)
+{
+	return keep(values, OPT_TLS_CA_FILE, value, &values->tls.ca_file);
+}
+
+static int set_tls_ca_dir(struct optvalues *values, const char *value)
+{
+	return keep(values, OPT_TLS_CA_DIR, value, &values->tls.ca_dir);
+}
+
+static int set_tls_cert(struct optvalues *values, const char *value)
+{
+	return keep(values, OPT_TLS_CERT, value, &values->tls.cert);
+}
+
+static int set_tls_key(struct optvalues *values, const char *value)
+{
+	return keep(values, OPT_TLS_KEY, value, &values->tls.key);
+}
+
+static int set_tls_server_name(struct optvalues *values, const char *value)
+{
+	size_t length = strspn(value, "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789._-:");
+
+	if (!length || value[length] || length >= URL_HOST_MAX)
+		return refuse_value(values, value,
+				    "the name or address of a host");
+	return keep(values, OPT_TLS_SERVER_NAME, value,
+		    &values->tls.server_name);
 }
 
 static int set_ttl(struct optvalues *values, const char *value)
@@ -423,6 +478,16 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
   "the lock service (redis://127.0.0.1:6379)" },
 { "password-file", OPT_PASSWORD_FILE, "FILE", SETTING, set_password_file,
   "its first line is the password" },
+{ "tls-ca-file", OPT_TLS_CA_FILE, "FILE", SETTING, set_tls_ca_file,
+  "CAs to trust for rediss://" },
+{ "tls-ca-dir", OPT_TLS_CA_DIR, "DIR", SETTING, set_tls_ca_dir,
+  "the same, a file each" },
+{ "tls-cert", OPT_TLS_CERT, "FILE", SETTING, set_tls_cert,
+  "certificate to show to the server" },
+{ "tls-key", OPT_TLS_KEY, "FILE", SETTING, set_tls_key,
+  "its key, if not in the same file" },
+{ "tls-server-name", OPT_TLS_SERVER_NAME, "HOST", SETTING, set_tls_server_name,
+  "whom the server must be (that in URL)" },
 { "ttl", 't', "DURATION", SETTING, set_ttl,
   "length of the lease, 200ms to 1h (10s)" },
 { "renew-by", OPT_RENEW_BY, "PERCENT", SETTING, set_renew_by,

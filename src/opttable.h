@@ -15,9 +15,9 @@
 #endif
 #define OPTTABLE_SYSTEM_FILE SYSCONFDIR "/cflock.conf"
 
-/* Options without a letter. */
+/* Options without a letter, after those of options.h. */
 enum {
-	OPT_RENEW_BY = CHAR_MAX + 1,
+	OPT_RENEW_BY = OPT_TLS_END,
 	OPT_STOP_SIGNAL,
 	OPT_MESSAGE,
 	OPT_PASSWORD_FILE,
@@ -38,6 +38,7 @@ struct optvalues {
 	char password_file[PATH_MAX];    /* "" when not given */
 	bool has_password_file_argument; /* on the command line */
 	bool has_server_argument;
+	struct url_tls tls;
 
 	bool release;
 
@@ -67,7 +68,7 @@ struct opttable_row {
 	const char *help; /* NULL: not in --help */
 };
 
-#define OPTTABLE_ROWS 32
+#define OPTTABLE_ROWS 37
 
 extern const struct opttable_row opttable[OPTTABLE_ROWS];
 

@@ -316,10 +316,6 @@ int url_parse(const char *text, struct url *url, const char **why)
 	const char *rest;
 	int rc;
 
-	if (skip_scheme(text, "rediss://")) {
-		*why = "rediss:// (TLS) is not built yet";
-		return -ENOSYS;
-	}
 	if (skip_scheme(text, "redis+sentinel://")) {
 		*why = "redis+sentinel:// is not built yet";
 		return -ENOSYS;
@@ -335,13 +331,17 @@ int url_parse(const char *text, struct url *url, const char **why)
 					 "not allowed");
 	}
 	rest = skip_scheme(text, "redis://");
+	if (!rest) {
+		rest = skip_scheme(text, "rediss://");
+		parsed.is_tls = rest != NULL;
+	}
 	if (rest) {
 		rc = parse_tcp(rest, &parsed, why);
 	} else {
 		rest = skip_scheme(text, "unix://");
 		if (!rest)
-			return fail(why, "it must begin with redis:// or "
-					 "unix://");
+			return fail(why, "it must begin with redis://, "
+					 "rediss:// or unix://");
 		rc = parse_unix(rest, &parsed, why);
 	}
 	if (!rc)
@@ -360,10 +360,11 @@ char *url_format(const struct url *url, char *buffer, size_t size)
 	const char *zone = url->host + address;
 
 	if (!url->is_unix)
-		snprintf(buffer, size, "redis://%s%s%s%.*s%s%s%s:%d/%d", user,
-			 at, is_ipv6 ? "[" : "", (int)address, url->host,
-			 *zone ? "%25" : "", *zone ? zone + 1 : "",
-			 is_ipv6 ? "]" : "", url->port, url->db);
+		snprintf(buffer, size, "redis%s://%s%s%s%.*s%s%s%s:%d/%d",
+			 url->is_tls ? "s" : "", user, at, is_ipv6 ? "[" : "",
+			 (int)address, url->host, *zone ? "%25" : "",
+			 *zone ? zone + 1 : "", is_ipv6 ? "]" : "", url->port,
+			 url->db);
 	else if (url->db)
 		snprintf(buffer, size, "unix://%s%s%s?db=%d", user, at,
 			 url->path, url->db);

@@ -2,6 +2,7 @@
  * The address of a lock service.  A pure parser: no name is looked up here.
  *
  *   redis://[user[:password]@]host[:port][/db]
+ *   rediss://...                               the same, by TLS
  *   unix://[user[:password]@]/path[?db=N]
  *
  * User, password and path may hold %XX.  An IPv6 address stands in brackets.
@@ -17,8 +18,22 @@
 #define URL_PASSWORD_MAX 1024
 #define URL_HOST_MAX 256
 
+/*
+ * How the two ends of a TLS connection make sure of each other; NULL: not
+ * given.  No part of the URL: url_parse() leaves all of them NULL.  The strings
+ * live as long as the process.
+ */
+struct url_tls {
+	const char *ca_file;     /* both NULL: the CAs of the system */
+	const char *ca_dir;      /* ... by hash, see openssl-rehash(1) */
+	const char *cert;        /* with its chain, to show to the server */
+	const char *key;         /* NULL: in the same file */
+	const char *server_name; /* instead of the host */
+};
+
 struct url {
 	bool is_unix;
+	bool is_tls;
 	bool has_user;
 	bool has_password;
 	char user[URL_USER_MAX];         /* "" when not given */
@@ -27,12 +42,13 @@ struct url {
 	char path[108];                  /* socket path; "" when not unix */
 	int port;                        /* 1 .. 65535; 0 when unix */
 	int db;                          /* 0 .. 1,000,000 */
+	struct url_tls tls;
 };
 
 /*
  * Parses all of `text`.  Returns 0; -EINVAL when it is not such a URL, -ENOSYS
- * when its scheme is one that this version cannot speak yet (rediss,
- * redis+sentinel, redis+cluster).  On failure *url is untouched and *why
+ * when its scheme is one that this version cannot speak yet (redis+sentinel,
+ * redis+cluster).  On failure *url is untouched and *why
  * points to a static text that says what is wrong and never holds a part of
  * the URL, which may hold a password.
  */

@@ -230,7 +230,7 @@ bad() {
 }
 
 @test "URLs that this version does not speak: 64" {
-	for url in rediss://h redis+sentinel://h/m redis+cluster://h; do
+	for url in redis+sentinel://h/m redis+cluster://h; do
 		bad 64 "--server" "not built yet" -- "$CFLOCK" -S "$url"
 	done
 	bad 64 "several servers" -- "$CFLOCK" -S redis://a -S redis://b
@@ -364,7 +364,8 @@ run_and_look() {
 		'"$CFLOCK" -v -w 0.2 -S redis://:$secret@127.0.0.1:1 "$name" true' \
 		'"$CFLOCK" -S redis://:$secret@h:99999 "$name" true' \
 		'"$CFLOCK" -S http://:$secret@h "$name" true' \
-		'"$CFLOCK" -S rediss://:$secret@h "$name" true' \
+		'"$CFLOCK" -S redis+cluster://:$secret@h "$name" true' \
+		'"$CFLOCK" -w 0.2 -S rediss://:$secret@127.0.0.1:1 "$name" true' \
 		'"$CFLOCK" -t redis://:$secret@h "$name" true' \
 		'"$CFLOCK" --sever=redis://:$secret@h "$name" true' \
 		'"$CFLOCK" redis://:$secret@h?x true' \

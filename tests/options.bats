@@ -238,7 +238,8 @@ bad_value() {
 	expect 0 "$CFLOCK" --help
 	for option in -s --shared -x -e --exclusive -m --slots --cooldown --retry-failed -n --nonblock --nb -w --wait --timeout -E \
 		--conflict-exit-code -o --close -c --command -S --server -t --ttl --renew-by \
-		--attach --release --no-grace --stop-signal --message --prefer --password-file --log-json --syslog -v --verbose -q --quiet -h --help -V \
+		--attach --release --no-grace --stop-signal --message --prefer --password-file --tls-ca-file --tls-ca-dir --tls-cert --tls-key \
+		--tls-server-name --log-json --syslog -v --verbose -q --quiet -h --help -V \
 		--version; do
 		grep -qE -- "(^|[ ,])$option([ ,]|\$)" <<<"$output" || fail "no $option"
 	done

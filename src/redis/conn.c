@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -57,6 +58,8 @@ int conn_adopt(struct conn *conn, int fd)
 	conn->reader->fn = &conn->functions;
 	conn->reader->privdata = conn;
 	conn->unread = 0;
+	conn->tls = NULL;
+	conn->shaking_hands = false;
 	conn->fd = fd;
 	return 0;
 }
@@ -67,11 +70,46 @@ static void set_option(int fd, int level, int name, int value)
 	setsockopt(fd, level, name, &value, sizeof(value));
 }
 
+/* Returns `result` of a call of TLS, having kept why it failed. */
+static ssize_t keep_reason(struct conn *conn, ssize_t result)
+{
+	if (result < 0 && result != -EAGAIN)
+		snprintf(conn->error, sizeof(conn->error), "%s",
+			 tls_error(conn->tls));
+	return result;
+}
+
+/* With the socket connected.  Returns as conn_start(). */
+static int shake_hands(struct conn *conn)
+{
+	int err;
+
+	if (!conn->tls_context)
+		return 0;
+	if (!conn->tls)
+		conn->tls = tls_new(conn->tls_context, conn->fd);
+	if (!conn->tls) {
+		conn_close(conn);
+		return -ENOMEM;
+	}
+	conn->shaking_hands = true;
+	err = (int)keep_reason(conn, tls_handshake(conn->tls, &conn->events));
+	if (err == -EAGAIN)
+		return CONN_WAITS;
+	if (err)
+		conn_close(conn);
+	else
+		conn->shaking_hands = false;
+	return err;
+}
+
 int conn_start(struct conn *conn, const struct address *address,
 	       unsigned int user_timeout_ms)
 {
 	int fd, err;
 
+	conn->shaking_hands = false;
+	*conn->error = '\0';
 	fd = socket(address->to.any.sa_family,
 		    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -81,8 +119,10 @@ int conn_start(struct conn *conn, const struct address *address,
 		set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
 			   (int)user_timeout_ms);
 	}
-	if (connect(fd, &address->to.any, address->length) == 0)
-		return conn_adopt(conn, fd);
+	if (connect(fd, &address->to.any, address->length) == 0) {
+		err = conn_adopt(conn, fd);
+		return err ? err : shake_hands(conn);
+	}
 	/* EAGAIN: a Unix socket whose backlog is full, so it never will be. */
 	err = errno;
 	if (err != EINPROGRESS) {
@@ -99,10 +139,13 @@ int conn_proceed(struct conn *conn)
 	int err = 0;
 	socklen_t length = sizeof(err);
 
+	if (conn->tls)
+		return shake_hands(conn);
 	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0)
 		err = errno;
-	if (err)
-		conn_close(conn);
+	if (!err)
+		return shake_hands(conn);
+	conn_close(conn);
 	return -err;
 }
 
@@ -129,21 +172,49 @@ int conn_queue(struct conn *conn, int argc, const char **argv)
 	return joined ? 0 : -ENOMEM;
 }
 
+/*
+ * These two return how many bytes, or a negative errno; after -EAGAIN the
+ * connection is to be waited for.  0 from receive_some(): the server closed.
+ */
+
+static ssize_t send_some(struct conn *conn, const char *data, size_t length)
+{
+	ssize_t n;
+
+	if (conn->tls)
+		return keep_reason(conn, tls_send(conn->tls, data, length,
+						  &conn->events));
+	conn->events = POLLOUT;
+	do {
+		n = send(conn->fd, data, length, MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t receive_some(struct conn *conn, char *buffer, size_t size)
+{
+	ssize_t n;
+
+	if (conn->tls)
+		return keep_reason(conn, tls_receive(conn->tls, buffer, size,
+						     &conn->events));
+	conn->events = POLLIN;
+	do {
+		n = recv(conn->fd, buffer, size, 0);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
 int conn_flush(struct conn *conn)
 {
 	while (conn->out_sent < conn->out_length) {
-		ssize_t n =
-			send(conn->fd, conn->out + conn->out_sent,
-			     conn->out_length - conn->out_sent, MSG_NOSIGNAL);
+		ssize_t n = send_some(conn, conn->out + conn->out_sent,
+				      conn->out_length - conn->out_sent);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			conn->events = POLLOUT;
+		if (n == -EAGAIN)
 			return CONN_WAITS;
-		}
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		conn->out_sent += (size_t)n;
 	}
 	drop_out(conn);
@@ -168,17 +239,13 @@ int conn_receive(struct conn *conn, redisReply **reply)
 		if (conn->unread > (conn->most ? conn->most : REPLY_MAX_BYTES))
 			return -EPROTO;
 
-		n = recv(conn->fd, buffer, sizeof(buffer), 0);
+		n = receive_some(conn, buffer, sizeof(buffer));
 		if (n == 0)
 			return -ECONNRESET;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			conn->events = POLLIN;
+		if (n == -EAGAIN)
 			return CONN_WAITS;
-		}
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		conn->unread += (size_t)n;
 		if (redisReaderFeed(conn->reader, buffer, (size_t)n) !=
 		    REDIS_OK)
@@ -190,6 +257,8 @@ void conn_close(struct conn *conn)
 {
 	if (conn->fd < 0)
 		return;
+	tls_free(conn->tls);
+	conn->tls = NULL;
 	close(conn->fd);
 	conn->fd = -1;
 	redisReaderFree(conn->reader);

@@ -10,10 +10,12 @@
 #define CFLOCK_REDIS_CONN_H
 
 #include <hiredis.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "redis/resolve.h"
+#include "redis/tls.h"
 
 #define CONN_WAITS 1
 
@@ -28,17 +30,24 @@ struct conn {
 	size_t out_length, out_sent;
 	size_t unread; /* bytes taken in since the last reply */
 	size_t most;   /* more than that is no reply; 0: a default */
+	struct tls_context *tls_context; /* borrowed; NULL: no TLS */
+	struct tls *tls;
+	bool shaking_hands; /* as far as TLS came, also when it is closed */
+	char error[TLS_ERROR_MAX]; /* why TLS failed, if it did; also then */
 };
 
 /*
- * Begins to connect a closed one.  `user_timeout_ms`: after so long without an
+ * Begins to connect a closed one, by TLS if it has a `tls_context`.  `user_timeout_ms`: after so long without an
  * acknowledgement the kernel gives the connection up.  0 when it is connected,
  * CONN_WAITS, or a negative errno, and it is closed again.
  */
 int conn_start(struct conn *conn, const struct address *address,
 	       unsigned int user_timeout_ms);
 
-/* Goes on with that, when `fd` is ready.  As conn_start(). */
+/*
+ * Goes on with that, when `fd` is ready.  As conn_start(); -EACCES when one end
+ * does not accept the certificate of the other.
+ */
 int conn_proceed(struct conn *conn);
 
 /* The same as conn_start() for a socket that is connected; it is taken over. */
@@ -53,7 +62,8 @@ int conn_flush(struct conn *conn);
 /*
  * Receives one reply, to be freed with freeReplyObject().  0; CONN_WAITS; -EPROTO
  * when it is not Redis' protocol or larger than any reply that cflock asks for;
- * -ECONNRESET when the server closed; or another negative errno.
+ * -EACCES as above, as a server may look at a certificate late; -ECONNRESET when
+ * the server closed; or another negative errno.
  */
 int conn_receive(struct conn *conn, redisReply **reply);
 

@@ -31,6 +31,14 @@ void link_copy(struct link *to, const struct link *from)
 	link_init(to, &from->url);
 	memcpy(to->addresses, from->addresses, sizeof(to->addresses));
 	to->address_count = from->address_count;
+	to->conn.tls_context = tls_context_share(from->conn.tls_context);
+}
+
+void link_free(struct link *link)
+{
+	link_close(link);
+	tls_context_drop(link->conn.tls_context);
+	explicit_bzero(&link->url, sizeof(link->url));
 }
 
 void link_close(struct link *link)
@@ -51,10 +59,18 @@ int link_fail(struct link *link, int err, const char *doing)
 {
 	const char *cause = strerror(-err);
 
-	if (err == -ETIMEDOUT)
+	if (*link->conn.error)
+		cause = link->conn.error;
+	else if (err == -ETIMEDOUT && link->conn.shaking_hands)
+		cause = "no answer to the TLS handshake in time; is it a port without TLS?";
+	else if (err == -ETIMEDOUT)
 		cause = "no answer in time";
+	else if (err == -ECONNRESET && link->url.is_tls)
+		cause = "the server closed the connection";
 	else if (err == -ECONNRESET)
 		cause = "the server closed the connection; is it a TLS port, or not a Redis server?";
+	else if (err == -EPROTO && link->url.is_tls)
+		cause = "what answers there is not a Redis server";
 	else if (err == -EPROTO)
 		cause = "what answers there is not a Redis server (or it is a TLS port)";
 	else if (err == -EAGAIN && link->url.is_unix)
@@ -97,6 +113,23 @@ static int find_addresses(struct link *link, const struct link_wait *wait)
 			 ? "its helper program cflock-resolve cannot be run"
 			 : "the name service failed");
 	return count;
+}
+
+/* What is read of files is kept for all connections, and those of copies. */
+static int prepare_tls(struct link *link)
+{
+	char cause[TLS_ERROR_MAX];
+	int err;
+
+	if (!link->url.is_tls || link->conn.tls_context)
+		return 0;
+	err = tls_context_new(&link->url.tls, link->url.host,
+			      &link->conn.tls_context, cause);
+	if (err)
+		snprintf(link->error, sizeof(link->error),
+			 "cannot speak TLS with %s: %s", link->address_text,
+			 cause);
+	return err;
 }
 
 static int queue(struct link *link, int argc, const char **argv)
@@ -323,6 +356,7 @@ void link_begin(struct link *link, const struct call *call,
 {
 	int err;
 
+	*link->conn.error = '\0';
 	if (link->unanswered && !call->behind)
 		link_abort(link);
 	link->call = call;
@@ -339,6 +373,8 @@ void link_begin(struct link *link, const struct call *call,
 		return;
 	}
 	err = find_addresses(link, wait);
+	if (!err)
+		err = prepare_tls(link);
 	if (err) {
 		end(link, err);
 		return;

@@ -79,6 +79,9 @@ void link_copy(struct link *to, const struct link *from);
 
 void link_close(struct link *link);
 
+/* ... and frees all that it has.  Closes, too. */
+void link_free(struct link *link);
+
 /* Closes so that nothing that is on its way from here arrives later. */
 void link_abort(struct link *link);
 

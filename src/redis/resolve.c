@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "ready.h"
 
 #define HELPER "cflock-resolve"
@@ -67,22 +67,14 @@ static void run_helper(const char *host, int to) __attribute__((noreturn));
 
 static void run_helper(const char *host, int to)
 {
-	char path[PATH_MAX + sizeof(HELPER)];
-	ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
-	char *name;
+	char name[] = HELPER;
+	char *const argv[] = { name, (char *)host, NULL };
 
 	/* It must not outlive cflock: a look-up can hang for minutes. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (dup2(to, STDOUT_FILENO) < 0)
 		_exit(EXIT_NOT_RUN);
-	/* Beside cflock, where it was built; or where it was installed. */
-	if (length > 0) {
-		path[length] = '\0';
-		name = strrchr(path, '/') + 1;
-		memcpy(name, HELPER, sizeof(HELPER));
-		execl(path, HELPER, host, (char *)NULL);
-	}
-	execl(PKGLIBEXECDIR "/" HELPER, HELPER, host, (char *)NULL);
+	helper_exec(HELPER, argv, environ);
 	_exit(EXIT_NOT_RUN);
 }
 

@@ -405,7 +405,7 @@ static void test_secrets(void)
 	test_wiping("-S redis://u:hunter2@h/x j t", -EBADF);
 	test_wiping("-S redis://u:hunter2 j t", -EBADF);
 	test_wiping("-S u:hunter2@h j t", -EBADF);
-	test_wiping("-S rediss://u:hunter2@h j t", -EINVAL);
+	test_wiping("-S redis+cluster://u:hunter2@h j t", -EINVAL);
 	test_wiping("-S redis://u:hunter2@h -S redis://:hunter2@i j t",
 		    -EINVAL);
 	test_wiping("-z -S redis://u:hunter2@h j t", -EINVAL);

@@ -16,6 +16,19 @@ struct good {
 
 static const struct good good[] = {
 	{ "redis://h", { .host = "h", .port = 6379 }, "redis://h:6379/0" },
+	{ "rediss://h",
+	  { .is_tls = true, .host = "h", .port = 6379 },
+	  "rediss://h:6379/0" },
+	{ "RedisS://u:p@[::1]:7000/5",
+	  { .is_tls = true,
+	    .has_user = true,
+	    .user = "u",
+	    .has_password = true,
+	    .password = "p",
+	    .host = "::1",
+	    .port = 7000,
+	    .db = 5 },
+	  "rediss://u@[::1]:7000/5" },
 	{ "redis://h/", { .host = "h", .port = 6379 }, "redis://h:6379/0" },
 	{ "REDIS://Host.Example",
 	  { .host = "Host.Example", .port = 6379 },
@@ -280,8 +293,8 @@ int main(void)
 		test_good(&good[i]);
 	for (i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		test_bad(bad[i], -EINVAL);
-	test_bad("rediss://h", -ENOSYS);
-	test_bad("RedisS://h", -ENOSYS);
+	test_bad("rediss://", -EINVAL);
+	test_bad("redisss://h", -EINVAL);
 	test_bad("redis+sentinel://h1,h2/m", -ENOSYS);
 	test_bad("redis+cluster://h1,h2", -ENOSYS);
 	test_bad("redis+x://h1", -EINVAL);

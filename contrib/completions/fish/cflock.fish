@@ -74,6 +74,11 @@ function __cflock_parse
     for file in $_flag_password_file
         set -a __cflock_service --password-file $file
     end
+    for setting in ca_file ca_dir cert key server_name
+        set -l value _flag_tls_$setting
+        set -q $value
+        and set -a __cflock_service --tls-(string replace _ - -- $setting) $$value
+    end
     set -g __cflock_is_bare no
     for option in $$bare
         set -q _flag_$option
@@ -110,7 +115,7 @@ function __cflock_value
             if set -l path (string replace -f unix:// '' -- $token)
                 printf 'unix://%s\n' (__fish_complete_path $path | string replace -r '\t.*' '')
             else
-                printf '%s\n' redis:// unix://
+                printf '%s\n' redis:// rediss:// unix://
             end
         case FILE
             __fish_complete_path $token
