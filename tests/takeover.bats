@@ -231,7 +231,7 @@ call_to_wait() {
 	overdue="pexpire $key 9000"
 	mapfile -t answer < <(at_once "$overdue" "$renewal" "$ask_new")
 	echo "${answer[*]}"
-	[[ ${answer[*]} == *"QUEUED 1 1  0 held "* ]]
+	[[ ${answer[*]} == *"QUEUED 1 1   0 held "* ]]
 	[ "$(rcli zcard "$key:line")" = 1 ]
 
 	mapfile -t answer < <(at_once "$overdue" "$ask_new" "$renewal" "$ask_another")
