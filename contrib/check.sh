@@ -105,7 +105,7 @@ if [ -z "${QUICK-}" ]; then
 	step asan suite --enable-sanitizers=address,undefined
 	step clang build CC=clang
 	step tsan suite CC=clang --enable-sanitizers=thread \
-		-- "TESTS=$(tests basic loss)"
+		-- "TESTS=$(tests basic loss tls)"
 	step dynamic build --disable-static-libs --disable-static-pie
 	step lint lint
 	step valgrind memcheck
