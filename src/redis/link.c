@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "redis/reply.h"
 #include "redis/scripts.h"
+#include "redis/sentinel.h"
 
 #define LINKS_MAX 16
 
@@ -31,6 +32,9 @@ void link_copy(struct link *to, const struct link *from)
 	link_init(to, &from->url);
 	memcpy(to->addresses, from->addresses, sizeof(to->addresses));
 	to->address_count = from->address_count;
+	/* Without memory they are looked up when they are needed. */
+	if (from->sentinels)
+		to->sentinels = sentinels_copy(from->sentinels);
 }
 
 void link_close(struct link *link)
@@ -47,9 +51,18 @@ void link_abort(struct link *link)
 	link->blocked = false;
 }
 
+void link_destroy(struct link *link)
+{
+	link_close(link);
+	sentinels_free(link->sentinels);
+	link->sentinels = NULL;
+	explicit_bzero(&link->url, sizeof(link->url));
+}
+
 int link_fail(struct link *link, int err, const char *doing)
 {
 	const char *cause = strerror(-err);
+	char node[RESOLVE_TEXT_MAX + 8] = "";
 
 	if (err == -ETIMEDOUT)
 		cause = "no answer in time";
@@ -59,15 +72,20 @@ int link_fail(struct link *link, int err, const char *doing)
 		cause = "what answers there is not a Redis server (or it is a TLS port)";
 	else if (err == -EAGAIN && link->url.is_unix)
 		cause = "its queue of connections is full";
-	snprintf(link->error, sizeof(link->error), "cannot %s %s: %s", doing,
-		 link->address_text, cause);
+	if (link->url.kind != URL_SINGLE &&
+	    link->address < link->address_count) {
+		resolve_format(&link->addresses[link->address], node);
+		strcat(node, " of ");
+	}
+	snprintf(link->error, sizeof(link->error), "cannot %s %.140s%.600s: %s",
+		 doing, node, link->address_text, cause);
 	/* A socket that is not there may come; a host's name does not. */
 	return err == -ENOENT ? -ECONNREFUSED : err;
 }
 
 /* === connecting ========================================================= */
 
-static int find_addresses(struct link *link, const struct link_wait *wait)
+int link_look_up(struct link *link, const struct link_wait *wait)
 {
 	struct address *first = &link->addresses[0];
 	int count;
@@ -99,18 +117,45 @@ static int find_addresses(struct link *link, const struct link_wait *wait)
 	return count;
 }
 
-static int queue(struct link *link, int argc, const char **argv)
+static int ask_sentinels(struct link *link, const struct link_wait *wait)
 {
-	int err = conn_queue(&link->conn, argc, argv);
+	int count;
 
+	link->address_count = 0;
+	if (!link->sentinels)
+		link->sentinels = sentinels_new(&link->url);
+	if (!link->sentinels)
+		return link_fail(link, -ENOMEM, "connect to");
+	count = sentinels_ask(link->sentinels, wait, link->addresses,
+			      link->error, sizeof(link->error));
+	if (count < 0)
+		return count;
+	link->address_count = count;
+	return 0;
+}
+
+static int find_addresses(struct link *link, const struct link_wait *wait)
+{
+	return link->url.kind == URL_SENTINEL ? ask_sentinels(link, wait)
+					      : link_look_up(link, wait);
+}
+
+static int queue(struct link *link, enum awaited awaited, int argc,
+		 const char **argv)
+{
+	int err = -ENOBUFS;
+
+	if (link->unanswered < LINK_AWAITED_MAX)
+		err = conn_queue(&link->conn, argc, argv);
 	if (!err)
-		link->unanswered++;
+		link->awaited[link->unanswered++] = awaited;
 	return err;
 }
 
 static int queue_handshake(struct link *link)
 {
 	const char *auth[3] = { "AUTH" }, *select[2] = { "SELECT" };
+	const char *role[1] = { "ROLE" };
 	char db[16];
 	int argc = 1, err = 0;
 
@@ -118,13 +163,15 @@ static int queue_handshake(struct link *link)
 		if (link->url.has_user)
 			auth[argc++] = link->url.user;
 		auth[argc++] = link->url.password;
-		err = queue(link, argc, auth);
+		err = queue(link, AWAITED_OK, argc, auth);
 	}
 	if (!err && link->url.db) {
 		snprintf(db, sizeof(db), "%d", link->url.db);
 		select[1] = db;
-		err = queue(link, 2, select);
+		err = queue(link, AWAITED_OK, 2, select);
 	}
+	if (!err && link->url.kind == URL_SENTINEL)
+		err = queue(link, AWAITED_ROLE, 1, role);
 	return err;
 }
 
@@ -146,7 +193,7 @@ static int queue_call(struct link *link)
 		argv[argc++] = call->keys[i];
 	for (i = 0; i < call->argument_count; i++)
 		argv[argc++] = call->arguments[i];
-	return queue(link, argc, argv);
+	return queue(link, AWAITED_CALL, argc, argv);
 }
 
 /* === the call, step by step ============================================= */
@@ -181,6 +228,9 @@ static enum link_stage connected(struct link *link)
 		link_abort(link);
 		return end(link, link_fail(link, -ENOMEM, "send to"));
 	}
+	/* What is no master must not get the call. */
+	if (link->url.kind == URL_SENTINEL)
+		return link->stage = LINK_SENDING;
 	return start_sending(link);
 }
 
@@ -235,6 +285,43 @@ static enum link_stage step_sending(struct link *link)
 	return end(link, link_fail(link, err, "send to"));
 }
 
+/* Takes the oldest of those that are awaited off the queue. */
+static enum awaited next_awaited(struct link *link)
+{
+	enum awaited first = link->awaited[0];
+
+	link->unanswered--;
+	memmove(link->awaited, link->awaited + 1,
+		(size_t)link->unanswered * sizeof(link->awaited[0]));
+	return first;
+}
+
+/* The handshake is over when the last reply to it says that this is a master. */
+static enum link_stage take_role(struct link *link, const redisReply *reply)
+{
+	int err = reply_role(reply, link->error, sizeof(link->error));
+
+	if (!err)
+		return start_sending(link);
+	/* Asked again, the sentinels may know better. */
+	link_close(link);
+	return end(link, err);
+}
+
+static enum link_stage take_answer(struct link *link, redisReply *reply)
+{
+	if (link->call->script && !link->by_text && reply_is_noscript(reply)) {
+		freeReplyObject(reply);
+		link->by_text = true;
+		return start_sending(link);
+	}
+	/* It has not carried the call out, and never will. */
+	if (link->url.kind == URL_SENTINEL && reply_is_no_master(reply))
+		link_close(link);
+	link->answer = reply;
+	return end(link, 0);
+}
+
 /*
  * The replies to the handshake, then the one to the call.  The connection is
  * kept where a release may still go out behind the call: after a time-out, a
@@ -244,34 +331,42 @@ static enum link_stage step_sending(struct link *link)
 static enum link_stage step_receiving(struct link *link)
 {
 	for (;;) {
+		enum awaited awaited;
 		redisReply *reply;
 		int err = conn_receive(&link->conn, &reply);
 
 		if (err == CONN_WAITS)
 			return link->stage;
+		/* A reply that nothing has asked for is none of Redis. */
+		if (!err && !link->unanswered) {
+			freeReplyObject(reply);
+			err = -EPROTO;
+		}
 		if (err) {
 			link_abort(link);
 			return end(link,
 				   link_fail(link, err, "get an answer from"));
 		}
-		link->unanswered--;
+		awaited = next_awaited(link);
 		if (link->stale > 0) {
 			link->stale--;
 			freeReplyObject(reply);
-		} else if (link->unanswered > 0) {
+			continue;
+		}
+		switch (awaited) {
+		case AWAITED_OK:
 			err = reply_handshake(reply, link->error,
 					      sizeof(link->error));
 			freeReplyObject(reply);
 			if (err)
 				return end(link, err);
-		} else if (link->call->script && !link->by_text &&
-			   reply_is_noscript(reply)) {
+			break;
+		case AWAITED_ROLE:
+			take_role(link, reply);
 			freeReplyObject(reply);
-			link->by_text = true;
-			return start_sending(link);
-		} else {
-			link->answer = reply;
-			return end(link, 0);
+			return link->stage;
+		case AWAITED_CALL:
+			return take_answer(link, reply);
 		}
 	}
 }

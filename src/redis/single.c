@@ -67,8 +67,7 @@ struct store *store_clone(const struct store *store, int cancel_fd)
 
 void store_close(struct store *store)
 {
-	link_close(&store->link);
-	explicit_bzero(&store->link.url, sizeof(store->link.url));
+	link_destroy(&store->link);
 	free(store);
 }
 
