@@ -8,11 +8,18 @@
 #include <string.h>
 
 #include "clock.h"
+#include "redis/cluster.h"
 #include "redis/reply.h"
 #include "redis/scripts.h"
 #include "redis/sentinel.h"
 
 #define LINKS_MAX 16
+
+/* One, and one more for each time that the slot has moved on since. */
+#define REDIRECTIONS_MAX 5
+
+/* An answer to CLUSTER NODES has some 150 bytes a node. */
+#define NODES_MOST_BYTES 1048576
 
 void call_add(struct call *call, const char *argument)
 {
@@ -33,6 +40,8 @@ void link_copy(struct link *to, const struct link *from)
 	memcpy(to->addresses, from->addresses, sizeof(to->addresses));
 	to->address_count = from->address_count;
 	/* Without memory they are looked up when they are needed. */
+	if (from->cluster)
+		to->cluster = cluster_copy(from->cluster);
 	if (from->sentinels)
 		to->sentinels = sentinels_copy(from->sentinels);
 }
@@ -40,6 +49,7 @@ void link_copy(struct link *to, const struct link *from)
 void link_close(struct link *link)
 {
 	conn_close(&link->conn);
+	link->asking = false;
 	link->unanswered = 0;
 	link->blocked = false;
 }
@@ -47,6 +57,7 @@ void link_close(struct link *link)
 void link_abort(struct link *link)
 {
 	conn_abort(&link->conn);
+	link->asking = false;
 	link->unanswered = 0;
 	link->blocked = false;
 }
@@ -55,7 +66,9 @@ void link_destroy(struct link *link)
 {
 	link_close(link);
 	sentinels_free(link->sentinels);
+	cluster_free(link->cluster);
 	link->sentinels = NULL;
+	link->cluster = NULL;
 	explicit_bzero(&link->url, sizeof(link->url));
 }
 
@@ -134,10 +147,43 @@ static int ask_sentinels(struct link *link, const struct link_wait *wait)
 	return 0;
 }
 
+static int find_nodes(struct link *link, const struct link_wait *wait)
+{
+	int count;
+
+	link->address_count = 0;
+	if (!link->cluster)
+		link->cluster = cluster_new(&link->url);
+	if (!link->cluster)
+		return link_fail(link, -ENOMEM, "connect to");
+	if (link->conn.most < NODES_MOST_BYTES)
+		link->conn.most = NODES_MOST_BYTES;
+	count = cluster_find(link->cluster, wait, link->addresses, link->error,
+			     sizeof(link->error));
+	if (count < 0)
+		return count;
+	link->address_count = count;
+	return 0;
+}
+
 static int find_addresses(struct link *link, const struct link_wait *wait)
 {
-	return link->url.kind == URL_SENTINEL ? ask_sentinels(link, wait)
-					      : link_look_up(link, wait);
+	switch (link->url.kind) {
+	case URL_SENTINEL:
+		return ask_sentinels(link, wait);
+	case URL_CLUSTER:
+		return find_nodes(link, wait);
+	case URL_SINGLE:
+		break;
+	}
+	return link_look_up(link, wait);
+}
+
+/* Of a cluster, others are tried before this node from now on. */
+static void avoid_node(struct link *link)
+{
+	if (link->cluster && link->address < link->address_count)
+		cluster_avoid(link->cluster, &link->addresses[link->address]);
 }
 
 static int queue(struct link *link, enum awaited awaited, int argc,
@@ -179,8 +225,22 @@ static int queue_call(struct link *link)
 {
 	const struct call *call = link->call;
 	const char *argv[3 + CALL_KEYS_MAX + CALL_ARGUMENTS_MAX];
+	const char *asking[1] = { "ASKING" },
+		   *nodes[2] = { "CLUSTER", "NODES" };
 	char key_count[16];
-	int argc = 0, i;
+	int argc = 0, i, err;
+
+	if (link->cluster && call->may_learn && !link->has_learned &&
+	    !link->asking) {
+		err = queue(link, AWAITED_NODES, 2, nodes);
+		if (err)
+			return err;
+		link->has_learned = true;
+	}
+	/* It counts for the next command only. */
+	err = link->asking ? queue(link, AWAITED_OK, 1, asking) : 0;
+	if (err)
+		return err;
 
 	if (call->script) {
 		snprintf(key_count, sizeof(key_count), "%d", call->key_count);
@@ -222,6 +282,7 @@ static enum link_stage start_sending(struct link *link)
 
 static enum link_stage connected(struct link *link)
 {
+	link->has_learned = false;
 	link->unanswered = link->stale = 0;
 	link->blocked = false;
 	if (queue_handshake(link)) {
@@ -249,8 +310,10 @@ static enum link_stage try_address(struct link *link)
 			return connected(link);
 		if (err == CONN_WAITS)
 			return link->stage = LINK_CONNECTING;
-		if (++link->address == link->address_count)
+		avoid_node(link);
+		if (link->address + 1 == link->address_count)
 			return end(link, link_fail(link, err, "connect to"));
+		link->address++;
 	}
 }
 
@@ -266,8 +329,10 @@ static enum link_stage step_connecting(struct link *link, bool is_late)
 		return link->stage;
 	if (!err)
 		return connected(link);
-	if (++link->address == link->address_count)
+	avoid_node(link);
+	if (link->address + 1 == link->address_count)
 		return end(link, link_fail(link, err, "connect to"));
+	link->address++;
 	return try_address(link);
 }
 
@@ -281,6 +346,7 @@ static enum link_stage step_sending(struct link *link)
 		link->conn.events = POLLIN;
 		return link->stage = LINK_RECEIVING;
 	}
+	avoid_node(link);
 	link_abort(link);
 	return end(link, link_fail(link, err, "send to"));
 }
@@ -308,8 +374,54 @@ static enum link_stage take_role(struct link *link, const redisReply *reply)
 	return end(link, err);
 }
 
+/*
+ * To the node that has the slot, or, for this call, that is about to get it.
+ * What says so has not carried the call out, and never will.
+ */
+static enum link_stage follow(struct link *link, const redisReply *reply)
+{
+	const struct link_wait wait = { .deadline_ns = link->deadline_ns,
+					.cancel_fd = link->cancel_fd };
+	struct address found[RESOLVE_ADDRESSES_MAX];
+	struct redirection to;
+	int count;
+
+	link->was_sent = false;
+	if (++link->redirections > REDIRECTIONS_MAX ||
+	    !cluster_read_redirection(reply, &to)) {
+		snprintf(link->error, sizeof(link->error),
+			 "the nodes of %.600s do not agree where the lock is",
+			 link->address_text);
+		link_close(link);
+		return end(link, -EAGAIN);
+	}
+	count = cluster_resolve(link->cluster, &to,
+				&link->addresses[link->address], &wait, found);
+	link_close(link);
+	if (count < 0) {
+		snprintf(link->error, sizeof(link->error),
+			 "cannot find the host \"%s\", which the cluster names",
+			 to.host);
+		return end(link, count == -ECANCELED ? count : -EAGAIN);
+	}
+	if (!to.is_ask)
+		cluster_prefer(link->cluster, &found[0]);
+	memcpy(link->addresses, found, (size_t)count * sizeof(found[0]));
+	link->address_count = count;
+	link->address = 0;
+	link->asking = to.is_ask;
+	link->by_text = link->call->by_text;
+	return try_address(link);
+}
+
 static enum link_stage take_answer(struct link *link, redisReply *reply)
 {
+	if (link->cluster && cluster_is_redirection(reply)) {
+		follow(link, reply);
+		freeReplyObject(reply);
+		return link->stage;
+	}
+
 	if (link->call->script && !link->by_text && reply_is_noscript(reply)) {
 		freeReplyObject(reply);
 		link->by_text = true;
@@ -317,6 +429,9 @@ static enum link_stage take_answer(struct link *link, redisReply *reply)
 	}
 	/* It has not carried the call out, and never will. */
 	if (link->url.kind == URL_SENTINEL && reply_is_no_master(reply))
+		link_close(link);
+	/* The next call is for the owner of the slot again. */
+	if (link->asking)
 		link_close(link);
 	link->answer = reply;
 	return end(link, 0);
@@ -343,6 +458,7 @@ static enum link_stage step_receiving(struct link *link)
 			err = -EPROTO;
 		}
 		if (err) {
+			avoid_node(link);
 			link_abort(link);
 			return end(link,
 				   link_fail(link, err, "get an answer from"));
@@ -365,6 +481,11 @@ static enum link_stage step_receiving(struct link *link)
 			take_role(link, reply);
 			freeReplyObject(reply);
 			return link->stage;
+		case AWAITED_NODES:
+			cluster_learn(link->cluster, reply,
+				      &link->addresses[link->address]);
+			freeReplyObject(reply);
+			break;
 		case AWAITED_CALL:
 			return take_answer(link, reply);
 		}
@@ -405,6 +526,9 @@ static void give_up(struct link *link, int err)
 		[LINK_RECEIVING] = "get an answer from",
 	};
 
+	/* A blocking read may well end so. */
+	if (err == -ETIMEDOUT && link->call->script)
+		avoid_node(link);
 	if (link->stage == LINK_CONNECTING)
 		link_close(link);
 	else if (link->stage == LINK_SENDING)
@@ -418,11 +542,13 @@ void link_begin(struct link *link, const struct call *call,
 {
 	int err;
 
-	if (link->unanswered && !call->behind)
+	if ((link->unanswered || link->asking) && !call->behind)
 		link_abort(link);
 	link->call = call;
 	link->by_text = call->by_text;
 	link->deadline_ns = wait->deadline_ns;
+	link->cancel_fd = wait->cancel_fd;
+	link->redirections = 0;
 	link->was_sent = false;
 	link->answer = NULL;
 	link->address = 0;

@@ -55,9 +55,11 @@ static const struct meaning {
 	{ "CLUSTERDOWN", -EAGAIN, "the cluster is down" },
 	{ "TRYAGAIN", -EAGAIN, "the cluster is moving the lock's keys" },
 	{ "MOVED", -EPROTO,
-	  "the server is part of a cluster, which is not built yet" },
+	  "the server is part of a cluster: "
+	  "write redis+cluster:// for redis://" },
 	{ "ASK", -EPROTO,
-	  "the server is part of a cluster, which is not built yet" },
+	  "the server is part of a cluster: "
+	  "write redis+cluster:// for redis://" },
 };
 
 /* Errors without a code of their own, and the one that they amount to. */

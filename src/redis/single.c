@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "ready.h"
+#include "redis/cluster.h"
 #include "redis/link.h"
 #include "redis/reply.h"
 #include "redis/rights.h"
@@ -225,7 +226,7 @@ int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 		.deadline_ns = exactly ? until_ns : until_ns + UNBLOCK_NS,
 		.cancel_fd = store->cancel_fd,
 	};
-	struct call call = { 0 };
+	struct call call = { .may_learn = true };
 	char key[CALL_KEY_MAX_BYTES], block[24];
 	int64_t ns = until_ns - clock_boot_ns();
 	redisReply *reply;
@@ -287,6 +288,7 @@ int store_renew(struct store *store, const struct claim *claim,
 	struct call call = {
 		.script = &script_renew,
 		.user_timeout_ms = (unsigned int)claim->ttl_ms,
+		.may_learn = true,
 	};
 	redisReply *answer;
 	char ttl[24];
@@ -396,6 +398,11 @@ const char *single_user(const struct store *store)
 	return store->link.url.has_user ? store->link.url.user : "default";
 }
 
+bool single_is_cluster(const struct store *store)
+{
+	return store->link.url.kind == URL_CLUSTER;
+}
+
 char *single_error(struct store *store)
 {
 	return store->link.error;
@@ -460,8 +467,8 @@ int store_break(struct store *store, const char *name, bool force,
 	return result;
 }
 
-int store_list(struct store *store, const char *glob, int64_t each_ns,
-	       store_found_fn *found, void *context)
+static int list_one(struct store *store, const char *glob, int64_t each_ns,
+		    store_found_fn *found, void *context)
 {
 	char cursor[24] = "0", *text;
 	int err;
@@ -486,5 +493,64 @@ int store_list(struct store *store, const char *glob, int64_t each_ns,
 			err = found(context, line);
 		free(text);
 	} while (!err && strcmp(cursor, "0") != 0);
+	return err;
+}
+
+/* Of the listing of a cluster. */
+struct listing {
+	struct store *store;
+	const char *glob;
+	int64_t each_ns;
+	store_found_fn *found;
+	void *context;
+};
+
+/* In `context` is the listing. */
+static int list_master(void *context, const struct address *address)
+{
+	struct listing *listing = context;
+	struct store *store = listing->store;
+	struct store *node = store_open(&store->link.url, store->cancel_fd);
+	int err;
+
+	if (!node) {
+		snprintf(store->link.error, sizeof(store->link.error),
+			 "no memory for a connection");
+		return -ENOMEM;
+	}
+	/* As if its address were all that the URL names. */
+	node->link.url.kind = URL_SINGLE;
+	node->link.addresses[0] = *address;
+	node->link.address_count = 1;
+	resolve_format(address, node->link.address_text);
+	err = list_one(node, listing->glob, listing->each_ns, listing->found,
+		       listing->context);
+	memcpy(store->link.error, node->link.error, sizeof(store->link.error));
+	store_close(node);
+	return err;
+}
+
+int store_list(struct store *store, const char *glob, int64_t each_ns,
+	       store_found_fn *found, void *context)
+{
+	static const char *const words[] = { "CLUSTER", "NODES", NULL };
+	struct listing listing = { store, glob, each_ns, found, context };
+	const struct link *link = &store->link;
+	redisReply *reply;
+	int err;
+
+	if (link->url.kind != URL_CLUSTER)
+		return list_one(store, glob, each_ns, found, context);
+	err = single_command(store, words, clock_boot_ns() + each_ns, &reply);
+	if (err)
+		return err;
+	if (reply->type == REDIS_REPLY_STRING)
+		err = cluster_each_master(reply,
+					  &link->addresses[link->address],
+					  list_master, &listing);
+	else
+		err = reply_error(reply, store->link.error,
+				  sizeof(store->link.error));
+	freeReplyObject(reply);
 	return err;
 }
