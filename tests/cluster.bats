@@ -264,29 +264,29 @@ nothing_is_left() {
 }
 
 @test "cflockctl: status, list of all masters, doctor, break" {
-	local i
-	local -A holders
+	local n
+	local -a holders
 
 	settle
-	for i in {1..6}; do
+	for n in {1..6}; do
 		# shellcheck disable=SC2016 # in the command
-		in_background "$CFLOCK" "$name-$i" bash -c 'touch "$0"; exec sleep 100' "$work/held-$i"
+		in_background "$CFLOCK" "$name-$n" bash -c 'touch "$0"; exec sleep 100' "$work/held-$n"
 		pids+=("$background")
-		holders[$i]=$background
+		holders[$n]=$background
 	done
-	for i in {1..6}; do
-		wait_until test -e "$work/held-$i"
+	for n in {1..6}; do
+		wait_until test -e "$work/held-$n"
 	done
 	expect 0 "$CTL" list
-	for i in {1..6}; do
-		[[ $output == *"$name-$i"* ]] || fail "$name-$i is not in: $output"
+	for n in {1..6}; do
+		[[ $output == *"$name-$n"* ]] || fail "$name-$n is not in: $output"
 	done
-	for i in {1..6}; do
-		expect 0 "$CTL" status --json "$name-$i"
-		[[ $output == *"$work/held-$i"* ]] || fail "not the holder: $output"
-		expect 0 "$CTL" break --wait 30 "$name-$i"
+	for n in {1..6}; do
+		expect 0 "$CTL" status --json "$name-$n"
+		[[ $output == *"$work/held-$n"* ]] || fail "not the holder: $output"
+		expect 0 "$CTL" break --wait 30 "$name-$n"
 		code=0
-		wait "${holders[$i]}" || code=$?
+		wait "${holders[$n]}" || code=$?
 		[ "$code" = 143 ]
 	done
 	run "$CTL" doctor
