@@ -17,29 +17,36 @@
 
 void credentials_hide(char *text)
 {
-	size_t start, length;
+	struct url_span spans[URL_PASSWORDS_MAX];
+	int i, count = url_password_spans(text, spans);
 
-	if (url_password_span(text, &start, &length))
-		memset(text + start, '*', length);
+	for (i = 0; i < count; i++)
+		memset(text + spans[i].start, '*', spans[i].length);
 }
 
-/* Copies the URL `text` without its password, and without an empty "@". */
+/* Copies the URL `text` without its passwords, and without an empty "@". */
 static void copy_without_password(const char *text, char *out, size_t size)
 {
-	size_t start, length, keep;
-	const char *rest;
+	struct url_span spans[URL_PASSWORDS_MAX];
+	int i, count = url_password_spans(text, spans);
+	size_t from = 0, used = 0;
 
-	if (!url_password_span(text, &start, &length)) {
-		snprintf(out, size, "%s", text);
-		return;
+	*out = '\0';
+	for (i = 0; i < count; i++) {
+		size_t keep = spans[i].start, end = keep + spans[i].length;
+
+		if (text[end] == '@') {
+			if (keep && text[keep - 1] == ':')
+				keep--;
+			if (!keep || text[keep - 1] == '/')
+				end++;
+		}
+		snprintf(out + used, size - used, "%.*s", (int)(keep - from),
+			 text + from);
+		used += strlen(out + used);
+		from = end;
 	}
-	rest = text + start + length;
-	keep = start;
-	if (keep && text[keep - 1] == ':')
-		keep--;
-	if (*rest == '@' && (!keep || text[keep - 1] == '/'))
-		rest++;
-	snprintf(out, size, "%.*s%s", (int)keep, text, rest);
+	snprintf(out + used, size - used, "%s", text + from);
 }
 
 /*

@@ -213,7 +213,9 @@ static int set_server(struct optvalues *values, const char *value)
 
 	rc = url_parse(value, &values->options.server, &why);
 	if (rc == -ENOSYS) {
-		refuse(values, "%s; use redis://, rediss:// or unix://", why);
+		refuse(values,
+		       "%s; use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
+		       why);
 		return -EINVAL;
 	}
 	if (!rc && values->options.server.is_tls && !TLSPROGRAM_IS_BUILT) {
@@ -224,7 +226,9 @@ static int set_server(struct optvalues *values, const char *value)
 	if (rc < 0) {
 		refuse(values,
 		       "%s (expected redis://[user[:password]@]host[:port]"
-		       "[/db] or unix:///path[?db=N])",
+		       "[/db], unix:///path[?db=N], "
+		       "redis+sentinel://host,.../master or "
+		       "redis+cluster://host,...)",
 		       why);
 		return -EBADF;
 	}

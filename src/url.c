@@ -13,6 +13,10 @@
 
 #define DB_MAX 1000000
 
+/* "[", an address with its zone after "%25", "]", ":65535". */
+#define HOST_TEXT_MAX (URL_HOST_MAX + 16)
+#define HOSTS_TEXT_MAX (URL_TEXT_MAX - 2 * URL_USER_MAX - 64)
+
 /* Part of a URL, not terminated. */
 struct span {
 	const char *start;
@@ -143,7 +147,8 @@ static bool is_host_char(char c)
 }
 
 /* What stands in the brackets: an IPv6 address, perhaps with a %zone. */
-static int parse_ipv6(struct span span, struct url *url, const char **why)
+static int parse_ipv6(struct span span, char host[URL_HOST_MAX],
+		      const char **why)
 {
 	const char *zone = span_find(span, '%');
 	struct in6_addr address;
@@ -157,7 +162,7 @@ static int parse_ipv6(struct span span, struct url *url, const char **why)
 	text[length] = '\0';
 	if (inet_pton(AF_INET6, text, &address) != 1)
 		return fail(why, "no IPv6 address stands in the brackets");
-	memcpy(url->host, text, length + 1);
+	memcpy(host, text, length + 1);
 	if (!zone)
 		return 0;
 
@@ -168,38 +173,40 @@ static int parse_ipv6(struct span span, struct url *url, const char **why)
 		zone += 2;
 		zone_length -= 2;
 	}
-	if (!zone_length || length + 1 + zone_length >= sizeof(url->host))
+	if (!zone_length || length + 1 + zone_length >= URL_HOST_MAX)
 		return fail(why, "the IPv6 zone is empty or too long");
 	for (i = 0; i < zone_length; i++) {
 		if (!is_host_char(zone[i]))
 			return fail(why, "the IPv6 zone is malformed");
 	}
-	url->host[length] = '%';
-	memcpy(url->host + length + 1, zone, zone_length);
-	url->host[length + 1 + zone_length] = '\0';
+	host[length] = '%';
+	memcpy(host + length + 1, zone, zone_length);
+	host[length + 1 + zone_length] = '\0';
 	return 0;
 }
 
-static int parse_host(struct span span, struct url *url, const char **why)
+static int parse_host(struct span span, char host[URL_HOST_MAX],
+		      const char **why)
 {
 	size_t i;
 
 	if (!span.length)
 		return fail(why, "the host is missing");
-	if (span.length >= sizeof(url->host))
+	if (span.length >= URL_HOST_MAX)
 		return fail(why, "the host is too long");
 	for (i = 0; i < span.length; i++) {
 		if (!is_host_char(span.start[i]))
 			return fail(why, "the host may hold only letters, "
 					 "digits, '.', '-' and '_'");
 	}
-	memcpy(url->host, span.start, span.length);
-	url->host[span.length] = '\0';
+	memcpy(host, span.start, span.length);
+	host[span.length] = '\0';
 	return 0;
 }
 
-static int parse_host_and_port(struct span span, struct url *url,
-			       const char **why)
+/* *port is the default, when none is given. */
+static int parse_host_and_port(struct span span, char host[URL_HOST_MAX],
+			       int *port, const char **why)
 {
 	const char *end = span.start + span.length;
 	const char *colon;
@@ -210,7 +217,7 @@ static int parse_host_and_port(struct span span, struct url *url,
 
 		if (!bracket)
 			return fail(why, "a ']' is missing");
-		rc = parse_ipv6(span_between(span.start + 1, bracket), url,
+		rc = parse_ipv6(span_between(span.start + 1, bracket), host,
 				why);
 		colon = bracket + 1 < end ? bracket + 1 : NULL;
 		if (!rc && colon && *colon != ':')
@@ -221,15 +228,14 @@ static int parse_host_and_port(struct span span, struct url *url,
 			return fail(why, "an IPv6 address must stand in "
 					 "brackets");
 		rc = parse_host(span_between(span.start, colon ? colon : end),
-				url, why);
+				host, why);
 	}
 	if (rc < 0)
 		return rc;
 
-	url->port = URL_DEFAULT_PORT;
 	if (colon)
-		url->port = parse_number(span_between(colon + 1, end), 65535);
-	if (url->port < 1)
+		*port = parse_number(span_between(colon + 1, end), 65535);
+	if (*port < 1)
 		return fail(why, "the port must be 1 to 65535");
 	return 0;
 }
@@ -250,11 +256,12 @@ static int parse_tcp(const char *text, struct url *url, const char **why)
 	const char *at = memrchr(text, '@', authority.length);
 	int rc = 0;
 
+	url->port = URL_DEFAULT_PORT;
 	if (at)
 		rc = parse_userinfo(span_between(text, at), url, why);
 	if (!rc)
 		rc = parse_host_and_port(span_between(at ? at + 1 : text, end),
-					 url, why);
+					 url->host, &url->port, why);
 	if (rc < 0)
 		return rc;
 	if (*end && *end != '/')
@@ -263,6 +270,120 @@ static int parse_tcp(const char *text, struct url *url, const char **why)
 		return parse_db(span_between(end + 1, end + strlen(end)), url,
 				why);
 	return 0;
+}
+
+/* [user[:password]@]host[:port][,...]  Sets *end to what stands behind that. */
+static int parse_hosts(const char *text, int default_port, struct url *url,
+		       const char **end, const char **why)
+{
+	struct span authority = { text, strcspn(text, "/?#") };
+	const char *at = memrchr(text, '@', authority.length);
+	int rc = 0;
+
+	*end = text + authority.length;
+	if (at) {
+		rc = parse_userinfo(span_between(text, at), url, why);
+		text = at + 1;
+	}
+	while (!rc) {
+		struct span rest = span_between(text, *end);
+		const char *comma = span_find(rest, ',');
+		struct url_host *host = &url->hosts[url->host_count];
+
+		if (url->host_count == URL_HOSTS_MAX)
+			return fail(why, "it names more than 8 hosts");
+		host->port = default_port;
+		rc = parse_host_and_port(span_between(text,
+						      comma ? comma : *end),
+					 host->name, &host->port, why);
+		url->host_count++;
+		if (!comma)
+			break;
+		text = comma + 1;
+	}
+	return rc;
+}
+
+/* The value of the parameter `key` in "key=value"; NULL when it is another. */
+static const char *value_of(struct span parameter, const char *key)
+{
+	size_t length = strlen(key);
+
+	if (parameter.length <= length ||
+	    memcmp(parameter.start, key, length) != 0 ||
+	    parameter.start[length] != '=')
+		return NULL;
+	return parameter.start + length + 1;
+}
+
+/* One of those behind the '?' of redis+sentinel:// */
+static int parse_parameter(struct span parameter, struct url *url,
+			   const char **why)
+{
+	const char *end = parameter.start + parameter.length;
+	const char *value;
+
+	if (span_find(parameter, '?'))
+		return fail(why, "a '?' behind the first is written %3F");
+	if ((value = value_of(parameter, "db")))
+		return parse_db(span_between(value, end), url, why);
+	if ((value = value_of(parameter, "sentinel-user")))
+		return decode(span_between(value, end), false,
+			      url->sentinel_user, sizeof(url->sentinel_user),
+			      why);
+	value = value_of(parameter, "sentinel-password");
+	if (value && url->has_sentinel_password)
+		return fail(why, "sentinel-password is given twice");
+	url->has_sentinel_password |= value != NULL;
+	if (value)
+		return decode(span_between(value, end), true,
+			      url->sentinel_password,
+			      sizeof(url->sentinel_password), why);
+	return fail(why, "only db, sentinel-user and sentinel-password may "
+			 "follow the '?'");
+}
+
+/* What stands behind redis+sentinel:// */
+static int parse_sentinel(const char *text, struct url *url, const char **why)
+{
+	const char *end, *master;
+	int rc = parse_hosts(text, URL_SENTINEL_PORT, url, &end, why);
+
+	url->kind = URL_SENTINEL;
+	if (rc < 0)
+		return rc;
+	master = *end == '/' ? end + 1 : end;
+	end = master + strcspn(master, "/?#");
+	if (end == master)
+		return fail(why, "the name of the master is missing: "
+				 "redis+sentinel://host,host/NAME");
+	rc = decode(span_between(master, end), false, url->master,
+		    sizeof(url->master), why);
+	if (rc < 0 || !*end)
+		return rc;
+	if (*end != '?')
+		return fail(why, "only ?db=N and the like may follow the name "
+				 "of the master");
+	do {
+		const char *start = end + 1;
+
+		end = start + strcspn(start, "&");
+		rc = parse_parameter(span_between(start, end), url, why);
+	} while (!rc && *end);
+	return rc;
+}
+
+/* What stands behind redis+cluster:// */
+static int parse_cluster(const char *text, struct url *url, const char **why)
+{
+	const char *end;
+	int rc = parse_hosts(text, URL_DEFAULT_PORT, url, &end, why);
+
+	url->kind = URL_CLUSTER;
+	if (!rc && *end && strcmp(end, "/") != 0 && strcmp(end, "/0") != 0)
+		return fail(why, "nothing may follow the hosts: a cluster has "
+				 "no database but 0");
+	return rc;
 }
 
 /* What stands behind unix:// */
@@ -312,37 +433,41 @@ static const char *skip_scheme(const char *text, const char *scheme)
 
 int url_parse(const char *text, struct url *url, const char **why)
 {
+	static const struct scheme {
+		const char *start;
+		int (*parse)(const char *, struct url *, const char **);
+		bool is_tls;
+	} schemes[] = {
+		{ "redis://", parse_tcp, false },
+		{ "rediss://", parse_tcp, true },
+		{ "unix://", parse_unix, false },
+		{ "redis+sentinel://", parse_sentinel, false },
+		{ "redis+cluster://", parse_cluster, false },
+	};
 	struct url parsed = { 0 };
 	const char *rest;
-	int rc;
+	size_t i;
+	int rc = -EINVAL;
 
-	if (skip_scheme(text, "redis+sentinel://")) {
-		*why = "redis+sentinel:// is not built yet";
+	if (skip_scheme(text, "rediss+sentinel://") ||
+	    skip_scheme(text, "rediss+cluster://")) {
+		*why = "TLS to Sentinel and Cluster is not built yet";
 		return -ENOSYS;
 	}
-	if (skip_scheme(text, "redis+cluster://")) {
-		*why = "redis+cluster:// is not built yet";
-		return -ENOSYS;
-	}
-
 	for (rest = text; *rest; rest++) {
 		if (is_control(*rest) || *rest == ' ')
 			return fail(why, "blanks and control characters are "
 					 "not allowed");
 	}
-	rest = skip_scheme(text, "redis://");
-	if (!rest) {
-		rest = skip_scheme(text, "rediss://");
-		parsed.is_tls = rest != NULL;
-	}
-	if (rest) {
-		rc = parse_tcp(rest, &parsed, why);
-	} else {
-		rest = skip_scheme(text, "unix://");
+	*why = "it must begin with redis://, rediss://, unix://, "
+	       "redis+sentinel:// or redis+cluster://";
+	for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+		rest = skip_scheme(text, schemes[i].start);
 		if (!rest)
-			return fail(why, "it must begin with redis://, "
-					 "rediss:// or unix://");
-		rc = parse_unix(rest, &parsed, why);
+			continue;
+		parsed.is_tls = schemes[i].is_tls;
+		rc = schemes[i].parse(rest, &parsed, why);
+		break;
 	}
 	if (!rc)
 		*url = parsed;
@@ -350,47 +475,79 @@ int url_parse(const char *text, struct url *url, const char **why)
 	return rc;
 }
 
+/* How an IPv6 address stands in a URL, and all others as they are. */
+static int format_host(const char *host, int port, char *buffer, size_t size)
+{
+	bool is_ipv6 = strchr(host, ':');
+	size_t address = strcspn(host, "%");
+	const char *zone = host + address;
+
+	return snprintf(buffer, size, "%s%.*s%s%s%s:%d", is_ipv6 ? "[" : "",
+			(int)address, host, *zone ? "%25" : "",
+			*zone ? zone + 1 : "", is_ipv6 ? "]" : "", port);
+}
+
+/* Those that there is room for: the first at least. */
+static void format_hosts(const struct url *url, char buffer[HOSTS_TEXT_MAX])
+{
+	size_t length = 0;
+	int i;
+
+	for (i = 0; i < url->host_count; i++) {
+		char text[HOST_TEXT_MAX];
+		int n = format_host(url->hosts[i].name, url->hosts[i].port,
+				    text, sizeof(text));
+
+		if (length + (size_t)n + sizeof(",,...") > HOSTS_TEXT_MAX) {
+			strcpy(buffer + length, ",...");
+			return;
+		}
+		if (i)
+			buffer[length++] = ',';
+		memcpy(buffer + length, text, (size_t)n + 1);
+		length += (size_t)n;
+	}
+}
+
 char *url_format(const struct url *url, char *buffer, size_t size)
 {
 	/* A user without a password may be a password in the wrong place. */
 	const char *user = url->has_password ? url->user : "";
 	const char *at = *user ? "@" : "";
-	bool is_ipv6 = strchr(url->host, ':');
-	size_t address = strcspn(url->host, "%");
-	const char *zone = url->host + address;
+	char hosts[HOSTS_TEXT_MAX], db[16] = "";
 
-	if (!url->is_unix)
-		snprintf(buffer, size, "redis%s://%s%s%s%.*s%s%s%s:%d/%d",
-			 url->is_tls ? "s" : "", user, at, is_ipv6 ? "[" : "",
-			 (int)address, url->host, *zone ? "%25" : "",
-			 *zone ? zone + 1 : "", is_ipv6 ? "]" : "", url->port,
-			 url->db);
-	else if (url->db)
-		snprintf(buffer, size, "unix://%s%s%s?db=%d", user, at,
-			 url->path, url->db);
-	else
-		snprintf(buffer, size, "unix://%s%s%s", user, at, url->path);
+	if (url->db)
+		snprintf(db, sizeof(db), "?db=%d", url->db);
+	if (url->kind == URL_SENTINEL) {
+		format_hosts(url, hosts);
+		snprintf(buffer, size, "redis+sentinel://%s%s%s/%s%s", user, at,
+			 hosts, url->master, db);
+	} else if (url->kind == URL_CLUSTER) {
+		format_hosts(url, hosts);
+		snprintf(buffer, size, "redis+cluster://%s%s%s", user, at,
+			 hosts);
+	} else if (url->is_unix) {
+		snprintf(buffer, size, "unix://%s%s%s%s", user, at, url->path,
+			 db);
+	} else {
+		format_host(url->host, url->port, hosts, sizeof(hosts));
+		snprintf(buffer, size, "redis%s://%s%s%s/%d",
+			 url->is_tls ? "s" : "", user, at, hosts, url->db);
+	}
 	return buffer;
 }
 
-bool url_password_span(const char *text, size_t *start, size_t *length)
+/* That in front of the '@'. */
+static bool find_user_password(const char *text, bool is_url,
+			       const struct url *url, struct url_span *span)
 {
 	const char *begin = strstr(text, "://");
 	const char *at, *colon, *end;
-	const char *why;
-	struct url url;
 
 	begin = begin ? begin + 3 : text;
-	if (!url_parse(text, &url, &why)) {
-		bool has_password = url.has_password;
-
-		explicit_bzero(&url, sizeof(url));
-		if (!has_password)
-			return false;
-		at = strchr(begin, '@');
-	} else {
-		at = strrchr(begin, '@');
-	}
+	if (is_url && !url->has_password)
+		return false;
+	at = is_url ? strchr(begin, '@') : strrchr(begin, '@');
 
 	end = at ? at : begin + strlen(begin);
 	colon = memchr(begin, ':', (size_t)(end - begin));
@@ -398,7 +555,48 @@ bool url_password_span(const char *text, size_t *start, size_t *length)
 		return false;
 	if (colon)
 		begin = colon + 1;
-	*start = (size_t)(begin - text);
-	*length = (size_t)(end - begin);
+	span->start = (size_t)(begin - text);
+	span->length = (size_t)(end - begin);
 	return true;
+}
+
+/* That of the sentinels, at `from` or behind it. */
+static bool find_parameter(const char *text, size_t from, bool is_url,
+			   const struct url *url, struct url_span *span)
+{
+	const char *value;
+
+	if (is_url && !url->has_sentinel_password)
+		return false;
+	/* As a URL it has one '?', and in front of this either that or a '&'. */
+	value = is_url ? strstr(strchr(text, '?'), "sentinel-password=")
+		       : strcasestr(text + from, "password=");
+	while (is_url && value[-1] != '?' && value[-1] != '&')
+		value = strstr(value + 1, "sentinel-password=");
+	if (!value)
+		return false;
+	value = strchr(value, '=') + 1;
+	span->start = (size_t)(value - text);
+	span->length = is_url ? strcspn(value, "&") : strlen(value);
+	return true;
+}
+
+int url_password_spans(const char *text,
+		       struct url_span spans[URL_PASSWORDS_MAX])
+{
+	const char *why;
+	struct url url;
+	bool is_url = !url_parse(text, &url, &why);
+	size_t from = 0;
+	int count = 0;
+
+	if (find_user_password(text, is_url, &url, &spans[count])) {
+		from = spans[count].start + spans[count].length;
+		count++;
+	}
+	if (find_parameter(text, from, is_url, &url, &spans[count]))
+		count++;
+	if (is_url)
+		explicit_bzero(&url, sizeof(url));
+	return count;
 }

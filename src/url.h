@@ -4,8 +4,14 @@
  *   redis://[user[:password]@]host[:port][/db]
  *   rediss://...                               the same, by TLS
  *   unix://[user[:password]@]/path[?db=N]
+ *   redis+sentinel://[user[:password]@]host[:port],.../master[?PARAMETER&...]
+ *   redis+cluster://[user[:password]@]host[:port],...
  *
- * User, password and path may hold %XX.  An IPv6 address stands in brackets.
+ * PARAMETER is db=N, sentinel-user=USER or sentinel-password=PASSWORD; user and
+ * password in front of the hosts are those of the Redis servers.
+ *
+ * User, password, path, master and PARAMETER may hold %XX.  An IPv6 address
+ * stands in brackets.
  */
 #ifndef CFLOCK_URL_H
 #define CFLOCK_URL_H
@@ -14,9 +20,23 @@
 #include <stddef.h>
 
 #define URL_DEFAULT_PORT 6379
+#define URL_SENTINEL_PORT 26379
 #define URL_USER_MAX 256
 #define URL_PASSWORD_MAX 1024
 #define URL_HOST_MAX 256
+#define URL_HOSTS_MAX 8
+#define URL_MASTER_MAX 128
+
+enum url_kind {
+	URL_SINGLE,   /* one server: redis:// or unix:// */
+	URL_SENTINEL, /* the master that the sentinels, `hosts`, name */
+	URL_CLUSTER,  /* any node of the cluster, from `hosts` on */
+};
+
+struct url_host {
+	char name[URL_HOST_MAX]; /* without brackets */
+	int port;                /* 1 .. 65535 */
+};
 
 /*
  * How the two ends of a TLS connection make sure of each other; NULL: not
@@ -32,41 +52,57 @@ struct url_tls {
 };
 
 struct url {
+	enum url_kind kind;
 	bool is_unix;
 	bool is_tls;
 	bool has_user;
 	bool has_password;
 	char user[URL_USER_MAX];         /* "" when not given */
 	char password[URL_PASSWORD_MAX]; /* may be "" and given */
-	char host[URL_HOST_MAX];         /* without brackets; "" when unix */
-	char path[108];                  /* socket path; "" when not unix */
-	int port;                        /* 1 .. 65535; 0 when unix */
-	int db;                          /* 0 .. 1,000,000 */
+	/* Of a single server; "" and 0 when it is another kind, or unix. */
+	char host[URL_HOST_MAX]; /* without brackets */
+	int port;                /* 1 .. 65535 */
+	char path[108];          /* socket path; "" when not unix */
+	int db;                  /* 0 .. 1,000,000 */
+	int host_count;          /* 0 of a single server */
+	struct url_host hosts[URL_HOSTS_MAX];
+	/* Of Sentinel; "" when not given.  An empty password is none. */
+	bool has_sentinel_password;
+	char master[URL_MASTER_MAX];
+	char sentinel_user[URL_USER_MAX];
+	char sentinel_password[URL_PASSWORD_MAX];
 	struct url_tls tls;
 };
 
 /*
  * Parses all of `text`.  Returns 0; -EINVAL when it is not such a URL, -ENOSYS
- * when its scheme is one that this version cannot speak yet (redis+sentinel,
- * redis+cluster).  On failure *url is untouched and *why
- * points to a static text that says what is wrong and never holds a part of
- * the URL, which may hold a password.
+ * when its scheme is one that this version cannot speak yet (rediss+sentinel,
+ * rediss+cluster).  On failure *url is untouched and *why points to a static text
+ * that says what is wrong and never holds a part of the URL, which may hold a
+ * password.
  */
 int url_parse(const char *text, struct url *url, const char **why);
 
 /*
- * Writes the URL without its password, for messages: "redis://host:6379/0",
- * "unix:///run/redis.sock".  Returns `buffer`.
+ * Writes the URL without its passwords, for messages: "redis://host:6379/0",
+ * "unix:///run/redis.sock"; "..." for those of many hosts that there is no room
+ * for.  Returns `buffer`.
  */
-#define URL_TEXT_MAX (URL_USER_MAX + URL_HOST_MAX + 64)
+#define URL_TEXT_MAX (2 * URL_USER_MAX + URL_HOST_MAX + 192)
 char *url_format(const struct url *url, char *buffer, size_t size);
 
+/* A part of a text. */
+struct url_span {
+	size_t start, length;
+};
+
 /*
- * The part of `text` that holds the password, as written there: sets *start
- * and *length and returns true; false when there is none.  Used to wipe it
- * from the command line and the environment.  Works on malformed URLs, too,
- * where it errs towards wiping.
+ * The parts of `text` that hold passwords, as written there, in the order of
+ * the text.  Returns how many.  Used to wipe them from the command line and the
+ * environment.  Works on malformed URLs, too, where it errs towards wiping.
  */
-bool url_password_span(const char *text, size_t *start, size_t *length);
+#define URL_PASSWORDS_MAX 2
+int url_password_spans(const char *text,
+		       struct url_span spans[URL_PASSWORDS_MAX]);
 
 #endif

@@ -225,11 +225,31 @@ static int try_rights(struct examination *examination)
 	return 0;
 }
 
+/*
+ * Of a cluster, to a master: the one that has the slot of a key of ours.  It
+ * gets all that follows, as the connection stays.
+ */
+static int go_to_master(struct examination *examination)
+{
+	static const char *const words[] = { "EXISTS", "cflock:{!}", NULL };
+	redisReply *reply;
+	int err;
+
+	if (!examination->facts.is_cluster)
+		return 0;
+	err = ask(examination, words, &reply);
+	if (!err)
+		freeReplyObject(reply);
+	return err;
+}
+
 static int gather(struct examination *examination)
 {
 	struct facts *facts = &examination->facts;
-	int err = time_round_trips(examination);
+	int err = go_to_master(examination);
 
+	if (!err)
+		err = time_round_trips(examination);
 	if (!err)
 		err = ask_info(examination);
 	if (!err)
@@ -251,6 +271,7 @@ int store_examine(struct store *store, const struct lease_policy *policy,
 		.facts = {
 			.address = single_address(store),
 			.user = single_user(store),
+			.is_cluster = single_is_cluster(store),
 			.policy = policy,
 		},
 	};

@@ -24,6 +24,7 @@ struct fact {
 struct facts {
 	const char *address; /* where the server is, without secrets */
 	const char *user;
+	bool is_cluster; /* by its URL */
 	const struct lease_policy *policy;
 
 	int64_t connect_ns;                        /* until the first answer */

@@ -136,12 +136,14 @@ static void judge_mode(const struct judge *judge)
 		say(judge, "mode", FINDING_DANGER,
 		    "give the address of the master",
 		    "a Sentinel, which holds no locks");
+	else if (judge->facts->is_cluster)
+		say(judge, "mode", FINDING_OK, "",
+		    "%s; this is what one of its masters says", mode);
 	else if (strcmp(mode, "cluster") == 0 ||
 		 info_number(judge->info, "cluster_enabled") == 1)
 		say(judge, "mode", FINDING_DANGER,
-		    "use a server with cluster-enabled no",
-		    "part of a cluster, which is not built yet: most locks "
-		    "will be refused");
+		    "write redis+cluster:// for redis://",
+		    "part of a cluster: most locks will be refused");
 	else
 		say(judge, "mode", FINDING_OK, "", "%s", mode);
 }

@@ -8,10 +8,18 @@
 #include <string.h>
 
 #include "clock.h"
+#include "redis/cluster.h"
 #include "redis/reply.h"
 #include "redis/scripts.h"
+#include "redis/sentinel.h"
 
 #define LINKS_MAX 16
+
+/* One, and one more for each time that the slot has moved on since. */
+#define REDIRECTIONS_MAX 5
+
+/* An answer to CLUSTER NODES has some 150 bytes a node. */
+#define NODES_MOST_BYTES 1048576
 
 void call_add(struct call *call, const char *argument)
 {
@@ -32,18 +40,17 @@ void link_copy(struct link *to, const struct link *from)
 	memcpy(to->addresses, from->addresses, sizeof(to->addresses));
 	to->address_count = from->address_count;
 	to->conn.tls_context = tls_context_share(from->conn.tls_context);
-}
-
-void link_free(struct link *link)
-{
-	link_close(link);
-	tls_context_drop(link->conn.tls_context);
-	explicit_bzero(&link->url, sizeof(link->url));
+	/* Without memory they are looked up when they are needed. */
+	if (from->cluster)
+		to->cluster = cluster_copy(from->cluster);
+	if (from->sentinels)
+		to->sentinels = sentinels_copy(from->sentinels);
 }
 
 void link_close(struct link *link)
 {
 	conn_close(&link->conn);
+	link->asking = false;
 	link->unanswered = 0;
 	link->blocked = false;
 }
@@ -51,13 +58,27 @@ void link_close(struct link *link)
 void link_abort(struct link *link)
 {
 	conn_abort(&link->conn);
+	link->asking = false;
 	link->unanswered = 0;
 	link->blocked = false;
+}
+
+void link_destroy(struct link *link)
+{
+	link_close(link);
+	sentinels_free(link->sentinels);
+	cluster_free(link->cluster);
+	link->sentinels = NULL;
+	link->cluster = NULL;
+	tls_context_drop(link->conn.tls_context);
+	link->conn.tls_context = NULL;
+	explicit_bzero(&link->url, sizeof(link->url));
 }
 
 int link_fail(struct link *link, int err, const char *doing)
 {
 	const char *cause = strerror(-err);
+	char node[RESOLVE_TEXT_MAX + 8] = "";
 
 	if (*link->conn.error)
 		cause = link->conn.error;
@@ -75,15 +96,20 @@ int link_fail(struct link *link, int err, const char *doing)
 		cause = "what answers there is not a Redis server (or it is a TLS port)";
 	else if (err == -EAGAIN && link->url.is_unix)
 		cause = "its queue of connections is full";
-	snprintf(link->error, sizeof(link->error), "cannot %s %s: %s", doing,
-		 link->address_text, cause);
+	if (link->url.kind != URL_SINGLE &&
+	    link->address < link->address_count) {
+		resolve_format(&link->addresses[link->address], node);
+		strcat(node, " of ");
+	}
+	snprintf(link->error, sizeof(link->error), "cannot %s %.140s%.400s: %s",
+		 doing, node, link->address_text, cause);
 	/* A socket that is not there may come; a host's name does not. */
 	return err == -ENOENT ? -ECONNREFUSED : err;
 }
 
 /* === connecting ========================================================= */
 
-static int find_addresses(struct link *link, const struct link_wait *wait)
+int link_look_up(struct link *link, const struct link_wait *wait)
 {
 	struct address *first = &link->addresses[0];
 	int count;
@@ -127,23 +153,83 @@ static int prepare_tls(struct link *link)
 			      &link->conn.tls_context, cause);
 	if (err)
 		snprintf(link->error, sizeof(link->error),
-			 "cannot speak TLS with %s: %s", link->address_text,
+			 "cannot speak TLS with %.400s: %s", link->address_text,
 			 cause);
 	return err;
 }
 
-static int queue(struct link *link, int argc, const char **argv)
+static int ask_sentinels(struct link *link, const struct link_wait *wait)
 {
-	int err = conn_queue(&link->conn, argc, argv);
+	int count;
 
+	link->address_count = 0;
+	if (!link->sentinels)
+		link->sentinels = sentinels_new(&link->url);
+	if (!link->sentinels)
+		return link_fail(link, -ENOMEM, "connect to");
+	count = sentinels_ask(link->sentinels, wait, link->addresses,
+			      link->error, sizeof(link->error));
+	if (count < 0)
+		return count;
+	link->address_count = count;
+	return 0;
+}
+
+static int find_nodes(struct link *link, const struct link_wait *wait)
+{
+	int count;
+
+	link->address_count = 0;
+	if (!link->cluster)
+		link->cluster = cluster_new(&link->url);
+	if (!link->cluster)
+		return link_fail(link, -ENOMEM, "connect to");
+	if (link->conn.most < NODES_MOST_BYTES)
+		link->conn.most = NODES_MOST_BYTES;
+	count = cluster_find(link->cluster, wait, link->addresses, link->error,
+			     sizeof(link->error));
+	if (count < 0)
+		return count;
+	link->address_count = count;
+	return 0;
+}
+
+static int find_addresses(struct link *link, const struct link_wait *wait)
+{
+	switch (link->url.kind) {
+	case URL_SENTINEL:
+		return ask_sentinels(link, wait);
+	case URL_CLUSTER:
+		return find_nodes(link, wait);
+	case URL_SINGLE:
+		break;
+	}
+	return link_look_up(link, wait);
+}
+
+/* Of a cluster, others are tried before this node from now on. */
+static void avoid_node(struct link *link)
+{
+	if (link->cluster && link->address < link->address_count)
+		cluster_avoid(link->cluster, &link->addresses[link->address]);
+}
+
+static int queue(struct link *link, enum awaited awaited, int argc,
+		 const char **argv)
+{
+	int err = -ENOBUFS;
+
+	if (link->unanswered < LINK_AWAITED_MAX)
+		err = conn_queue(&link->conn, argc, argv);
 	if (!err)
-		link->unanswered++;
+		link->awaited[link->unanswered++] = awaited;
 	return err;
 }
 
 static int queue_handshake(struct link *link)
 {
 	const char *auth[3] = { "AUTH" }, *select[2] = { "SELECT" };
+	const char *role[1] = { "ROLE" };
 	char db[16];
 	int argc = 1, err = 0;
 
@@ -151,13 +237,15 @@ static int queue_handshake(struct link *link)
 		if (link->url.has_user)
 			auth[argc++] = link->url.user;
 		auth[argc++] = link->url.password;
-		err = queue(link, argc, auth);
+		err = queue(link, AWAITED_OK, argc, auth);
 	}
 	if (!err && link->url.db) {
 		snprintf(db, sizeof(db), "%d", link->url.db);
 		select[1] = db;
-		err = queue(link, 2, select);
+		err = queue(link, AWAITED_OK, 2, select);
 	}
+	if (!err && link->url.kind == URL_SENTINEL)
+		err = queue(link, AWAITED_ROLE, 1, role);
 	return err;
 }
 
@@ -165,8 +253,22 @@ static int queue_call(struct link *link)
 {
 	const struct call *call = link->call;
 	const char *argv[3 + CALL_KEYS_MAX + CALL_ARGUMENTS_MAX];
+	const char *asking[1] = { "ASKING" },
+		   *nodes[2] = { "CLUSTER", "NODES" };
 	char key_count[16];
-	int argc = 0, i;
+	int argc = 0, i, err;
+
+	if (link->cluster && call->may_learn && !link->has_learned &&
+	    !link->asking) {
+		err = queue(link, AWAITED_NODES, 2, nodes);
+		if (err)
+			return err;
+		link->has_learned = true;
+	}
+	/* It counts for the next command only. */
+	err = link->asking ? queue(link, AWAITED_OK, 1, asking) : 0;
+	if (err)
+		return err;
 
 	if (call->script) {
 		snprintf(key_count, sizeof(key_count), "%d", call->key_count);
@@ -179,7 +281,7 @@ static int queue_call(struct link *link)
 		argv[argc++] = call->keys[i];
 	for (i = 0; i < call->argument_count; i++)
 		argv[argc++] = call->arguments[i];
-	return queue(link, argc, argv);
+	return queue(link, AWAITED_CALL, argc, argv);
 }
 
 /* === the call, step by step ============================================= */
@@ -208,12 +310,16 @@ static enum link_stage start_sending(struct link *link)
 
 static enum link_stage connected(struct link *link)
 {
+	link->has_learned = false;
 	link->unanswered = link->stale = 0;
 	link->blocked = false;
 	if (queue_handshake(link)) {
 		link_abort(link);
 		return end(link, link_fail(link, -ENOMEM, "send to"));
 	}
+	/* What is no master must not get the call. */
+	if (link->url.kind == URL_SENTINEL)
+		return link->stage = LINK_SENDING;
 	return start_sending(link);
 }
 
@@ -232,8 +338,10 @@ static enum link_stage try_address(struct link *link)
 			return connected(link);
 		if (err == CONN_WAITS)
 			return link->stage = LINK_CONNECTING;
-		if (++link->address == link->address_count)
+		avoid_node(link);
+		if (link->address + 1 == link->address_count)
 			return end(link, link_fail(link, err, "connect to"));
+		link->address++;
 	}
 }
 
@@ -249,8 +357,10 @@ static enum link_stage step_connecting(struct link *link, bool is_late)
 		return link->stage;
 	if (!err)
 		return connected(link);
-	if (++link->address == link->address_count)
+	avoid_node(link);
+	if (link->address + 1 == link->address_count)
 		return end(link, link_fail(link, err, "connect to"));
+	link->address++;
 	return try_address(link);
 }
 
@@ -264,8 +374,95 @@ static enum link_stage step_sending(struct link *link)
 		link->conn.events = POLLIN;
 		return link->stage = LINK_RECEIVING;
 	}
+	avoid_node(link);
 	link_abort(link);
 	return end(link, link_fail(link, err, "send to"));
+}
+
+/* Takes the oldest of those that are awaited off the queue. */
+static enum awaited next_awaited(struct link *link)
+{
+	enum awaited first = link->awaited[0];
+
+	link->unanswered--;
+	memmove(link->awaited, link->awaited + 1,
+		(size_t)link->unanswered * sizeof(link->awaited[0]));
+	return first;
+}
+
+/* The handshake is over when the last reply to it says that this is a master. */
+static enum link_stage take_role(struct link *link, const redisReply *reply)
+{
+	int err = reply_role(reply, link->error, sizeof(link->error));
+
+	if (!err)
+		return start_sending(link);
+	/* Asked again, the sentinels may know better. */
+	link_close(link);
+	return end(link, err);
+}
+
+/*
+ * To the node that has the slot, or, for this call, that is about to get it.
+ * What says so has not carried the call out, and never will.
+ */
+static enum link_stage follow(struct link *link, const redisReply *reply)
+{
+	const struct link_wait wait = { .deadline_ns = link->deadline_ns,
+					.cancel_fd = link->cancel_fd };
+	struct address found[RESOLVE_ADDRESSES_MAX];
+	struct redirection to;
+	int count;
+
+	link->was_sent = false;
+	if (++link->redirections > REDIRECTIONS_MAX ||
+	    !cluster_read_redirection(reply, &to)) {
+		snprintf(link->error, sizeof(link->error),
+			 "the nodes of %.600s do not agree where the lock is",
+			 link->address_text);
+		link_close(link);
+		return end(link, -EAGAIN);
+	}
+	count = cluster_resolve(link->cluster, &to,
+				&link->addresses[link->address], &wait, found);
+	link_close(link);
+	if (count < 0) {
+		snprintf(link->error, sizeof(link->error),
+			 "cannot find the host \"%s\", which the cluster names",
+			 to.host);
+		return end(link, count == -ECANCELED ? count : -EAGAIN);
+	}
+	if (!to.is_ask)
+		cluster_prefer(link->cluster, &found[0]);
+	memcpy(link->addresses, found, (size_t)count * sizeof(found[0]));
+	link->address_count = count;
+	link->address = 0;
+	link->asking = to.is_ask;
+	link->by_text = link->call->by_text;
+	return try_address(link);
+}
+
+static enum link_stage take_answer(struct link *link, redisReply *reply)
+{
+	if (link->cluster && cluster_is_redirection(reply)) {
+		follow(link, reply);
+		freeReplyObject(reply);
+		return link->stage;
+	}
+
+	if (link->call->script && !link->by_text && reply_is_noscript(reply)) {
+		freeReplyObject(reply);
+		link->by_text = true;
+		return start_sending(link);
+	}
+	/* It has not carried the call out, and never will. */
+	if (link->url.kind == URL_SENTINEL && reply_is_no_master(reply))
+		link_close(link);
+	/* The next call is for the owner of the slot again. */
+	if (link->asking)
+		link_close(link);
+	link->answer = reply;
+	return end(link, 0);
 }
 
 /*
@@ -277,34 +474,48 @@ static enum link_stage step_sending(struct link *link)
 static enum link_stage step_receiving(struct link *link)
 {
 	for (;;) {
+		enum awaited awaited;
 		redisReply *reply;
 		int err = conn_receive(&link->conn, &reply);
 
 		if (err == CONN_WAITS)
 			return link->stage;
+		/* A reply that nothing has asked for is none of Redis. */
+		if (!err && !link->unanswered) {
+			freeReplyObject(reply);
+			err = -EPROTO;
+		}
 		if (err) {
+			avoid_node(link);
 			link_abort(link);
 			return end(link,
 				   link_fail(link, err, "get an answer from"));
 		}
-		link->unanswered--;
+		awaited = next_awaited(link);
 		if (link->stale > 0) {
 			link->stale--;
 			freeReplyObject(reply);
-		} else if (link->unanswered > 0) {
+			continue;
+		}
+		switch (awaited) {
+		case AWAITED_OK:
 			err = reply_handshake(reply, link->error,
 					      sizeof(link->error));
 			freeReplyObject(reply);
 			if (err)
 				return end(link, err);
-		} else if (link->call->script && !link->by_text &&
-			   reply_is_noscript(reply)) {
+			break;
+		case AWAITED_ROLE:
+			take_role(link, reply);
 			freeReplyObject(reply);
-			link->by_text = true;
-			return start_sending(link);
-		} else {
-			link->answer = reply;
-			return end(link, 0);
+			return link->stage;
+		case AWAITED_NODES:
+			cluster_learn(link->cluster, reply,
+				      &link->addresses[link->address]);
+			freeReplyObject(reply);
+			break;
+		case AWAITED_CALL:
+			return take_answer(link, reply);
 		}
 	}
 }
@@ -343,6 +554,9 @@ static void give_up(struct link *link, int err)
 		[LINK_RECEIVING] = "get an answer from",
 	};
 
+	/* A blocking read may well end so. */
+	if (err == -ETIMEDOUT && link->call->script)
+		avoid_node(link);
 	if (link->stage == LINK_CONNECTING)
 		link_close(link);
 	else if (link->stage == LINK_SENDING)
@@ -357,11 +571,13 @@ void link_begin(struct link *link, const struct call *call,
 	int err;
 
 	*link->conn.error = '\0';
-	if (link->unanswered && !call->behind)
+	if ((link->unanswered || link->asking) && !call->behind)
 		link_abort(link);
 	link->call = call;
 	link->by_text = call->by_text;
 	link->deadline_ns = wait->deadline_ns;
+	link->cancel_fd = wait->cancel_fd;
+	link->redirections = 0;
 	link->was_sent = false;
 	link->answer = NULL;
 	link->address = 0;

@@ -4,6 +4,13 @@
  * same packet as the first call.  A script goes by its SHA-1, and as text when
  * the server does not know it (any more).
  *
+ * The server of redis+sentinel:// is the master that the sentinels name, asked
+ * for at each connecting; it gets no call before it has said that it is one, and
+ * none after it has said that it is none any more.
+ *
+ * The server of redis+cluster:// is the node that has the slot of the call's keys:
+ * what another answers with MOVED or ASK is asked again there, in the same call.
+ *
  * Calls on several links are made at once, by one thread.
  */
 #ifndef CFLOCK_REDIS_LINK_H
@@ -36,6 +43,8 @@ struct call {
 	bool by_text;
 	/* Behind what is still to be answered on the same connection. */
 	bool behind;
+	/* Not in a hurry: a cluster may be asked for its nodes on the way. */
+	bool may_learn;
 };
 
 void call_add(struct call *call, const char *argument);
@@ -47,16 +56,35 @@ enum link_stage {
 	LINK_RECEIVING,
 };
 
+/* What a reply that is still to come answers. */
+enum awaited {
+	AWAITED_OK,    /* a part of the handshake: the status OK */
+	AWAITED_ROLE,  /* whether it is a master */
+	AWAITED_NODES, /* those of the cluster */
+	AWAITED_CALL,
+};
+
+#define LINK_AWAITED_MAX 16
+#define LINK_ADDRESSES_MAX 24 /* RESOLVE_ADDRESSES_MAX at least */
+
+struct sentinels;
+struct cluster;
+
 /* Not to be moved while it is connected. */
 struct link {
 	struct url url;
 	char address_text[URL_TEXT_MAX]; /* for people, without the password */
-	struct address addresses[RESOLVE_ADDRESSES_MAX];
-	int address_count; /* 0: not looked up yet */
+	struct address addresses[LINK_ADDRESSES_MAX];
+	int address_count;           /* 0: not looked up yet */
+	struct sentinels *sentinels; /* NULL: none, or not asked yet */
+	struct cluster *cluster;     /* the same */
+	bool asking;      /* connected only for what ASK sent us here */
+	bool has_learned; /* has asked this node for the others */
 	struct conn conn;
 	int unanswered; /* replies that are still to come */
-	int stale;      /* the first so many of them belong to former calls */
-	bool blocked;   /* the last of them is that to a blocking read */
+	enum awaited awaited[LINK_AWAITED_MAX]; /* one for each */
+	int stale;    /* the first so many of them belong to former calls */
+	bool blocked; /* the last of them is that to a blocking read */
 
 	/* The call. */
 	enum link_stage stage;
@@ -65,28 +93,14 @@ struct link {
 	int address;         /* the one that is tried */
 	int64_t share_ns;    /* until when it is */
 	int64_t deadline_ns; /* of the call */
-	bool was_sent;       /* a part of it at least: it may be carried out */
-	int err;             /* of the call: 0, or a negative errno */
-	redisReply *answer;  /* of a call that has ended well */
+	int cancel_fd;
+	int redirections;   /* so far */
+	bool was_sent;      /* a part of it at least: it may be carried out */
+	int err;            /* of the call: 0, or a negative errno */
+	redisReply *answer; /* of a call that has ended well */
 
 	char error[STORE_ERROR_MAX]; /* why the last call failed */
 };
-
-void link_init(struct link *link, const struct url *url);
-
-/* Makes `to` a link to where `from` was last connected, without look-ups. */
-void link_copy(struct link *to, const struct link *from);
-
-void link_close(struct link *link);
-
-/* ... and frees all that it has.  Closes, too. */
-void link_free(struct link *link);
-
-/* Closes so that nothing that is on its way from here arrives later. */
-void link_abort(struct link *link);
-
-/* Fails with `err`, while doing that to the server: its text, and its result. */
-int link_fail(struct link *link, int err, const char *doing);
 
 /* How long to wait for answers, and what to do meanwhile. */
 struct link_wait {
@@ -96,6 +110,25 @@ struct link_wait {
 	void (*meanwhile)(void *);
 	void *context;
 };
+
+void link_init(struct link *link, const struct url *url);
+
+/* Makes `to` a link to where `from` was last connected, without look-ups. */
+void link_copy(struct link *to, const struct link *from);
+
+void link_close(struct link *link);
+
+/* Closes, and frees all that belongs to it. */
+void link_destroy(struct link *link);
+
+/* Looks the host's name up, if that has not been done.  0 or a negative errno. */
+int link_look_up(struct link *link, const struct link_wait *wait);
+
+/* Closes so that nothing that is on its way from here arrives later. */
+void link_abort(struct link *link);
+
+/* Fails with `err`, while doing that to the server: its text, and its result. */
+int link_fail(struct link *link, int err, const char *doing);
 
 /*
  * Begins a call, which must last until it has ended: what a former call is still

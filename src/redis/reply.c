@@ -40,7 +40,9 @@ static const struct meaning {
 	{ "LOADING", -EAGAIN, "the server is still loading its data" },
 	{ "OOM", -EAGAIN, "the server is out of memory (maxmemory)" },
 	{ "READONLY", -EAGAIN,
-	  "the server is a read-only replica: give the address of the master" },
+	  "the server is a read-only replica: give the address of the master, "
+	  "or those of the sentinels as redis+sentinel://" },
+	{ "UNBLOCKED", -EAGAIN, "the server has become a replica" },
 	{ "MISCONF", -EAGAIN,
 	  "the server refuses writes because it cannot save to its disk" },
 	{ "NOREPLICAS", -EAGAIN,
@@ -53,9 +55,11 @@ static const struct meaning {
 	{ "CLUSTERDOWN", -EAGAIN, "the cluster is down" },
 	{ "TRYAGAIN", -EAGAIN, "the cluster is moving the lock's keys" },
 	{ "MOVED", -EPROTO,
-	  "the server is part of a cluster, which is not built yet" },
+	  "the server is part of a cluster: "
+	  "write redis+cluster:// for redis://" },
 	{ "ASK", -EPROTO,
-	  "the server is part of a cluster, which is not built yet" },
+	  "the server is part of a cluster: "
+	  "write redis+cluster:// for redis://" },
 };
 
 /* Errors without a code of their own, and the one that they amount to. */
@@ -155,6 +159,21 @@ bool reply_is_noscript(const redisReply *reply)
 	       strncmp(reply->str, "NOSCRIPT", 8) == 0;
 }
 
+bool reply_is_no_master(const redisReply *reply)
+{
+	static const char *const codes[] = { "READONLY", "UNBLOCKED", "LOADING",
+					     "MASTERDOWN" };
+	const struct meaning *meaning = NULL;
+	size_t i;
+
+	if (reply->type == REDIS_REPLY_ERROR)
+		meaning = meaning_of(reply->str);
+	for (i = 0; meaning && i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (strcmp(meaning->code, codes[i]) == 0)
+			return true;
+	return false;
+}
+
 int reply_error(const redisReply *reply, char *error, size_t size)
 {
 	const struct meaning *meaning;
@@ -192,6 +211,27 @@ int reply_handshake(const redisReply *reply, char *error, size_t size)
 		snprintf(error, size,
 			 "the server refused AUTH or SELECT: does it know "
 			 "passwords, and the number of the database?");
+	return err;
+}
+
+int reply_role(const redisReply *reply, char *error, size_t size)
+{
+	int err;
+
+	if (reply->type == REDIS_REPLY_ARRAY && reply->elements > 0 &&
+	    reply->element[0]->type == REDIS_REPLY_STRING) {
+		if (strcmp(reply->element[0]->str, "master") == 0)
+			return 0;
+		snprintf(error, size,
+			 "what the sentinels name as the master is none (yet)");
+		return -EAGAIN;
+	}
+	err = reply_error(reply, error, size);
+	if (err == -EACCES && strncmp(reply->str, "NOPERM", 6) == 0)
+		snprintf(
+			error, size,
+			"the server's ACL does not allow this user ROLE, which "
+			"cflock needs with redis+sentinel://: +role");
 	return err;
 }
 

@@ -13,6 +13,14 @@
 /* True for the error that asks for EVAL instead of EVALSHA. */
 bool reply_is_noscript(const redisReply *reply);
 
+/* True for what a replica, or what is to become one, says to a script. */
+bool reply_is_no_master(const redisReply *reply);
+
+/*
+ * The answer to ROLE: 0 of a master; -EAGAIN of another, or an error as below.
+ */
+int reply_role(const redisReply *reply, char *error, size_t size);
+
 /*
  * What an error reply means: -EACCES, -EPROTO or -EAGAIN as in store.h, with
  * a line for people in `error`.  -EPROTO when it is not an error reply.

@@ -170,3 +170,26 @@ int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 			count++;
 	return count ? count : -ENOENT;
 }
+
+void resolve_format(const struct address *address, char text[RESOLVE_TEXT_MAX])
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	switch (address->to.any.sa_family) {
+	case AF_INET:
+		inet_ntop(AF_INET, &address->to.v4.sin_addr, host,
+			  sizeof(host));
+		snprintf(text, RESOLVE_TEXT_MAX, "%s:%d", host,
+			 ntohs(address->to.v4.sin_port));
+		break;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &address->to.v6.sin6_addr, host,
+			  sizeof(host));
+		snprintf(text, RESOLVE_TEXT_MAX, "[%s]:%d", host,
+			 ntohs(address->to.v6.sin6_port));
+		break;
+	default:
+		snprintf(text, RESOLVE_TEXT_MAX, "%s",
+			 address->to.local.sun_path);
+	}
+}

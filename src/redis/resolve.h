@@ -42,4 +42,8 @@ struct address {
 int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 		 struct address addresses[RESOLVE_ADDRESSES_MAX]);
 
+/* The address as in a URL, with its port; a Unix socket's path. */
+#define RESOLVE_TEXT_MAX 128
+void resolve_format(const struct address *address, char text[RESOLVE_TEXT_MAX]);
+
 #endif

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "ready.h"
+#include "redis/cluster.h"
 #include "redis/link.h"
 #include "redis/reply.h"
 #include "redis/rights.h"
@@ -67,7 +68,7 @@ struct store *store_clone(const struct store *store, int cancel_fd)
 
 void store_close(struct store *store)
 {
-	link_free(&store->link);
+	link_destroy(&store->link);
 	free(store);
 }
 
@@ -118,7 +119,8 @@ static int name_denied(struct store *store, const struct call *call,
 /* === the requests ======================================================= */
 
 /* KEYS as common.lua wants them, the same for each script. */
-static void add_keys(struct call *call, const char *name)
+static void add_keys(const struct store *store, struct call *call,
+		     const char *name)
 {
 	static const char *const suffixes[] = {
 		"",       ":token",   ":holders",  ":line",
@@ -130,8 +132,13 @@ static void add_keys(struct call *call, const char *name)
 	for (i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
 		snprintf(call->keys[call->key_count++], CALL_KEY_MAX_BYTES,
 			 "cflock:{%s}%s", name, suffixes[i]);
-	/* One for all locks: a server forgets them together. */
-	strcpy(call->keys[call->key_count++], "cflock:epoch");
+	/* One for all locks, as a server forgets them together; but in a cluster
+	 * not in reach of the lock's own keys. */
+	if (store->link.url.kind == URL_CLUSTER)
+		snprintf(call->keys[call->key_count++], CALL_KEY_MAX_BYTES,
+			 "cflock:{%s}:epoch", name);
+	else
+		strcpy(call->keys[call->key_count++], "cflock:epoch");
 }
 
 static const char *kind_text(const struct claim *claim,
@@ -160,12 +167,13 @@ struct acquire_text {
 };
 
 /* `token`: of the lease, to have it back; "" for a new one. */
-static void fill_acquire(struct call *call, struct acquire_text *text,
-			 const struct claim *claim, const char *token)
+static void fill_acquire(const struct store *store, struct call *call,
+			 struct acquire_text *text, const struct claim *claim,
+			 const char *token)
 {
 	call->script = &script_acquire;
 	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
-	add_keys(call, claim->name);
+	add_keys(store, call, claim->name);
 	call_add(call, claim->owner.id);
 	call_add(call, number_text(claim->ttl_ms, text->ttl));
 	call_add(call, number_text(claim->spare_ms, text->spare));
@@ -197,7 +205,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	/* This one goes out on another connection, which may be served first. */
 	store->doubt |= store->link.unanswered > 0 && !store->link.blocked;
 
-	fill_acquire(&call, &text, claim, "");
+	fill_acquire(store, &call, &text, claim, "");
 	result = call_script(store, &call, deadline_ns, &answer);
 	if (result) {
 		store->claimed |= store->link.was_sent;
@@ -225,7 +233,7 @@ int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 		.deadline_ns = exactly ? until_ns : until_ns + UNBLOCK_NS,
 		.cancel_fd = store->cancel_fd,
 	};
-	struct call call = { 0 };
+	struct call call = { .may_learn = true };
 	char key[CALL_KEY_MAX_BYTES], block[24];
 	int64_t ns = until_ns - clock_boot_ns();
 	redisReply *reply;
@@ -267,7 +275,7 @@ static int reclaim(struct store *store, const struct claim *claim,
 
 	/* What is to be told is why the renewal was refused. */
 	memcpy(error, store->link.error, sizeof(error));
-	fill_acquire(&call, &text, claim, grant->token);
+	fill_acquire(store, &call, &text, claim, grant->token);
 	result = call_script(store, &call, deadline_ns, &answer);
 	if (result)
 		return result;
@@ -288,12 +296,13 @@ int store_renew(struct store *store, const struct claim *claim,
 	struct call call = {
 		.script = &script_renew,
 		.user_timeout_ms = (unsigned int)claim->ttl_ms,
+		.may_learn = true,
 	};
 	redisReply *answer;
 	char ttl[24];
 	int result;
 
-	add_keys(&call, claim->name);
+	add_keys(store, &call, claim->name);
 	call_add(&call, claim->owner.id);
 	call_add(&call, grant->token);
 	call_add(&call, number_text(claim->ttl_ms, ttl));
@@ -318,7 +327,7 @@ static void fill_release(struct call *call, const struct store *store,
 {
 	call->script = &script_release;
 	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
-	add_keys(call, claim->name);
+	add_keys(store, call, claim->name);
 	call_add(call, claim->owner.id);
 	call_add(call, lift ? "lift" : "");
 	call_add(call, store->doubt ? "doubt" : "");
@@ -397,6 +406,11 @@ const char *single_user(const struct store *store)
 	return store->link.url.has_user ? store->link.url.user : "default";
 }
 
+bool single_is_cluster(const struct store *store)
+{
+	return store->link.url.kind == URL_CLUSTER;
+}
+
 char *single_error(struct store *store)
 {
 	return store->link.error;
@@ -429,7 +443,7 @@ int store_look(struct store *store, const char *name, int waiters,
 	};
 	char most[24];
 
-	add_keys(&call, name);
+	add_keys(store, &call, name);
 	call_add(&call, number_text(waiters, most));
 	return call_for_text(store, &call, deadline_ns, json);
 }
@@ -445,7 +459,7 @@ int store_break(struct store *store, const struct break_request *request,
 	char ask[24];
 	int result;
 
-	add_keys(&call, request->name);
+	add_keys(store, &call, request->name);
 	call_add(&call, request->force ? "force" : "ask");
 	call_add(&call, request->ids);
 	call_add(&call, request->who);
@@ -461,8 +475,8 @@ int store_break(struct store *store, const struct break_request *request,
 	return result;
 }
 
-int store_list(struct store *store, const char *glob, int64_t each_ns,
-	       store_found_fn *found, void *context)
+static int list_one(struct store *store, const char *glob, int64_t each_ns,
+		    store_found_fn *found, void *context)
 {
 	char cursor[24] = "0", *text;
 	int err;
@@ -487,5 +501,64 @@ int store_list(struct store *store, const char *glob, int64_t each_ns,
 			err = found(context, line);
 		free(text);
 	} while (!err && strcmp(cursor, "0") != 0);
+	return err;
+}
+
+/* Of the listing of a cluster. */
+struct listing {
+	struct store *store;
+	const char *glob;
+	int64_t each_ns;
+	store_found_fn *found;
+	void *context;
+};
+
+/* In `context` is the listing. */
+static int list_master(void *context, const struct address *address)
+{
+	struct listing *listing = context;
+	struct store *store = listing->store;
+	struct store *node = store_open(&store->link.url, store->cancel_fd);
+	int err;
+
+	if (!node) {
+		snprintf(store->link.error, sizeof(store->link.error),
+			 "no memory for a connection");
+		return -ENOMEM;
+	}
+	/* As if its address were all that the URL names. */
+	node->link.url.kind = URL_SINGLE;
+	node->link.addresses[0] = *address;
+	node->link.address_count = 1;
+	resolve_format(address, node->link.address_text);
+	err = list_one(node, listing->glob, listing->each_ns, listing->found,
+		       listing->context);
+	memcpy(store->link.error, node->link.error, sizeof(store->link.error));
+	store_close(node);
+	return err;
+}
+
+int store_list(struct store *store, const char *glob, int64_t each_ns,
+	       store_found_fn *found, void *context)
+{
+	static const char *const words[] = { "CLUSTER", "NODES", NULL };
+	struct listing listing = { store, glob, each_ns, found, context };
+	const struct link *link = &store->link;
+	redisReply *reply;
+	int err;
+
+	if (link->url.kind != URL_CLUSTER)
+		return list_one(store, glob, each_ns, found, context);
+	err = single_command(store, words, clock_boot_ns() + each_ns, &reply);
+	if (err)
+		return err;
+	if (reply->type == REDIS_REPLY_STRING)
+		err = cluster_each_master(reply,
+					  &link->addresses[link->address],
+					  list_master, &listing);
+	else
+		err = reply_error(reply, store->link.error,
+				  sizeof(store->link.error));
+	freeReplyObject(reply);
 	return err;
 }

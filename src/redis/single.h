@@ -5,6 +5,7 @@
 #define CFLOCK_REDIS_SINGLE_H
 
 #include <hiredis.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "store.h"
@@ -23,6 +24,9 @@ int single_pause(struct store *store, int64_t until_ns);
 /* The URL without its password, and the name that Redis knows the user by. */
 const char *single_address(const struct store *store);
 const char *single_user(const struct store *store);
+
+/* True for a cluster, where a command without a key goes to any node. */
+bool single_is_cluster(const struct store *store);
 
 /* What store_error() returns: STORE_ERROR_MAX bytes. */
 char *single_error(struct store *store);

@@ -21,41 +21,63 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_good(const struct url *url, char *text)
 {
+	bool is_single = url->kind == URL_SINGLE;
 	char shown[URL_TEXT_MAX];
-	size_t start, length;
+	struct url_span spans[URL_PASSWORDS_MAX];
 	struct url again;
 	const char *why;
+	int i, count;
 
 	CHECK(url->db >= 0 && url->db <= 1000000);
 	CHECK(url->is_unix == (*url->path == '/'));
-	CHECK(url->is_unix == !*url->host);
-	CHECK(url->is_unix ? !url->port : url->port > 0 && url->port < 65536);
+	CHECK(is_single || !url->is_unix);
+	CHECK((is_single && !url->is_unix) == (*url->host != '\0'));
+	CHECK(*url->host ? url->port > 0 && url->port < 65536 : !url->port);
+	CHECK(is_single == !url->host_count);
+	CHECK(url->host_count <= URL_HOSTS_MAX);
+	for (i = 0; i < url->host_count; i++) {
+		CHECK(*url->hosts[i].name);
+		CHECK(url->hosts[i].port > 0 && url->hosts[i].port < 65536);
+	}
+	CHECK((url->kind == URL_SENTINEL) == (*url->master != '\0'));
+	CHECK(url->kind != URL_CLUSTER || !url->db);
 	CHECK(url->has_user == (*url->user != '\0'));
 	CHECK(url->has_password || !*url->password);
 	url_format(url, shown, sizeof(shown));
 	CHECK(strlen(shown) + 1 < sizeof(shown));
-	if (!url->is_unix && !url->has_user) {
+	if (is_single && !url->is_unix && !url->has_user) {
 		CHECK(!url_parse(shown, &again, &why));
 		CHECK(!strcmp(again.host, url->host));
 		CHECK(again.port == url->port && again.db == url->db);
 	}
 
-	CHECK(url_password_span(text, &start, &length) == url->has_password);
-	if (!url->has_password)
+	count = url_password_spans(text, spans);
+	CHECK(count == url->has_password + url->has_sentinel_password);
+	for (i = 0; i < count; i++) {
+		/* Stars for a password of three times the length. */
+		if (spans[i].length >= URL_PASSWORD_MAX)
+			return;
+		memset(text + spans[i].start, '*', spans[i].length);
+	}
+	if (!count)
 		return;
-	memset(text + start, '*', length);
 	CHECK(!url_parse(text, &again, &why));
-	CHECK(strlen(again.password) == length);
-	CHECK(strspn(again.password, "*") == length);
+	CHECK(strspn(again.password, "*") == strlen(again.password));
+	CHECK(strspn(again.sentinel_password, "*") ==
+	      strlen(again.sentinel_password));
 	CHECK(!strcmp(again.user, url->user));
 	CHECK(!strcmp(again.host, url->host));
 	CHECK(!strcmp(again.path, url->path));
+	CHECK(!strcmp(again.master, url->master));
+	CHECK(again.host_count == url->host_count);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = malloc(size + 1);
-	size_t start = 0, length = 0;
+	struct url_span spans[URL_PASSWORDS_MAX];
+	size_t from = 0;
+	int i, count;
 	const char *why = NULL;
 	struct url url;
 	int rc;
@@ -65,14 +87,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size)
 		memcpy(text, data, size);
 	text[size] = '\0';
-	if (url_password_span(text, &start, &length))
-		CHECK(start + length <= strlen(text));
+	count = url_password_spans(text, spans);
+	for (i = 0; i < count; i++) {
+		CHECK(spans[i].start >= from);
+		from = spans[i].start + spans[i].length;
+		CHECK(from <= strlen(text));
+	}
 	rc = url_parse(text, &url, &why);
 	CHECK(!rc || rc == -EINVAL || rc == -ENOSYS);
 	if (rc)
 		CHECK(why);
-	/* Stars for a password of three times the length may be too long. */
-	else if (length < URL_PASSWORD_MAX)
+	else
 		check_good(&url, text);
 	free(text);
 	return 0;

@@ -118,7 +118,7 @@ static void test_environment(void)
 	is_bad("j t", -EBADF, "CFLOCK_SERVER: ");
 	ok(!strstr(getenv("CFLOCK_SERVER"), "hunter"), "wiped all the same");
 	clean_environment();
-	setenv("CFLOCK_SERVER", "redis+cluster://:hunter2@h", 1);
+	setenv("CFLOCK_SERVER", "rediss://:hunter2@h", 1);
 	is_bad("j t", -EINVAL, "not built yet");
 	clean_environment();
 	setenv("CFLOCK_MIN_REPLICAS", "2", 1);
@@ -373,7 +373,9 @@ static void test_wiping(const char *arguments, int expected)
 	/* That of the command line, where that is right. */
 	exported = getenv("CFLOCK_SERVER");
 	ok(exported && (!strcmp(exported, "redis://ann@h:7/1") ||
-			!strcmp(exported, "redis://u@h")),
+			!strcmp(exported, "redis://u@h") ||
+			!strcmp(exported,
+				"redis+sentinel://h/m?sentinel-password=")),
 	   "the URL without its password");
 	ok(!holds(line, sizeof(line), "hunter"), "the command line");
 	clean_environment();
@@ -405,7 +407,10 @@ static void test_secrets(void)
 	test_wiping("-S redis://u:hunter2@h/x j t", -EBADF);
 	test_wiping("-S redis://u:hunter2 j t", -EBADF);
 	test_wiping("-S u:hunter2@h j t", -EBADF);
-	test_wiping("-S redis+cluster://u:hunter2@h j t", -EINVAL);
+	test_wiping("-S rediss+cluster://u:hunter2@h j t", -EINVAL);
+	test_wiping("-S redis+sentinel://h/m?sentinel-password=hunter2 j t",
+		    OPTIONS_RUN);
+	test_wiping("-S redis+sentinel://h/m?password=hunter2 j t", -EBADF);
 	test_wiping("-S redis://u:hunter2@h -S redis://:hunter2@i j t",
 		    -EINVAL);
 	test_wiping("-z -S redis://u:hunter2@h j t", -EINVAL);
@@ -422,6 +427,14 @@ static void test_secrets(void)
 	test_server_variable("redis://:@h/1", "redis://h/1");
 	test_server_variable("unix://u:hunter2@/s?db=1", "unix://u@/s?db=1");
 	test_server_variable("unix://:hunter2@/s", "unix:///s");
+	test_server_variable(
+		"redis+sentinel://u:hunter2@h,i/m?sentinel-password=hunter2&db=1",
+		"redis+sentinel://u@h,i/m?sentinel-password=&db=1");
+	test_server_variable(
+		"redis+sentinel://:hunter2@h,i/m?sentinel-password=hunter2",
+		"redis+sentinel://h,i/m?sentinel-password=");
+	test_server_variable("redis+sentinel://h/m?sentinel-password=hunter2",
+			     "redis+sentinel://h/m?sentinel-password=");
 	test_server_variable("unix:///a:b@c", "unix:///a:b@c");
 }
 

@@ -107,6 +107,65 @@ static const struct good good[] = {
 	    .password = "secret",
 	    .path = "/r s?" },
 	  "unix://ann@/r s?" },
+	{ "redis+sentinel://h/m",
+	  { .kind = URL_SENTINEL,
+	    .host_count = 1,
+	    .hosts = { { "h", 26379 } },
+	    .master = "m" },
+	  "redis+sentinel://h:26379/m" },
+	{ "Redis+Sentinel://ann:secret@h1:1,[::1]:2,[::1],h4/my%2dm?db=5",
+	  { .kind = URL_SENTINEL,
+	    .has_user = true,
+	    .user = "ann",
+	    .has_password = true,
+	    .password = "secret",
+	    .host_count = 4,
+	    .hosts = { { "h1", 1 },
+		       { "::1", 2 },
+		       { "::1", 26379 },
+		       { "h4", 26379 } },
+	    .master = "my-m",
+	    .db = 5 },
+	  "redis+sentinel://ann@h1:1,[::1]:2,[::1]:26379,h4:26379/my-m?db=5" },
+	{ "redis+sentinel://h/m?sentinel-password=a%26b@:/&sentinel-user=bob&db=0",
+	  { .kind = URL_SENTINEL,
+	    .host_count = 1,
+	    .hosts = { { "h", 26379 } },
+	    .master = "m",
+	    .sentinel_user = "bob",
+	    .sentinel_password = "a&b@:/" },
+	  "redis+sentinel://h:26379/m" },
+	{ "redis+sentinel://h/m?sentinel-user=bob&sentinel-password=",
+	  { .kind = URL_SENTINEL,
+	    .host_count = 1,
+	    .hosts = { { "h", 26379 } },
+	    .master = "m",
+	    .sentinel_user = "bob" },
+	  "redis+sentinel://h:26379/m" },
+	{ "redis+cluster://h1,h2:7001,1.2.3.4",
+	  { .kind = URL_CLUSTER,
+	    .host_count = 3,
+	    .hosts = { { "h1", 6379 }, { "h2", 7001 }, { "1.2.3.4", 6379 } } },
+	  "redis+cluster://h1:6379,h2:7001,1.2.3.4:6379" },
+	{ "redis+cluster://:pw@h1/0",
+	  { .kind = URL_CLUSTER,
+	    .has_password = true,
+	    .password = "pw",
+	    .host_count = 1,
+	    .hosts = { { "h1", 6379 } } },
+	  "redis+cluster://h1:6379" },
+	{ "redis+cluster://a,b,c,d,e,f,g,h/",
+	  { .kind = URL_CLUSTER,
+	    .host_count = 8,
+	    .hosts = { { "a", 6379 },
+		       { "b", 6379 },
+		       { "c", 6379 },
+		       { "d", 6379 },
+		       { "e", 6379 },
+		       { "f", 6379 },
+		       { "g", 6379 },
+		       { "h", 6379 } } },
+	  "redis+cluster://a:6379,b:6379,c:6379,d:6379,e:6379,f:6379,g:6379,h:6379" },
 	{ "unix://:p@/s",
 	  { .is_unix = true,
 	    .has_password = true,
@@ -221,6 +280,39 @@ static const char *const bad[] = {
 	"unix:///s%0a",
 	"unix:///s%",
 	"unix:///a b",
+	"redis+sentinel://",
+	"redis+sentinel://h",
+	"redis+sentinel://h/",
+	"redis+sentinel://h/?db=1",
+	"redis+sentinel:///m",
+	"redis+sentinel://h,/m",
+	"redis+sentinel://,h/m",
+	"redis+sentinel://h,,i/m",
+	"redis+sentinel://u:p@/m",
+	"redis+sentinel://@h/m",
+	"redis+sentinel://h:0,i/m",
+	"redis+sentinel://h/m/0",
+	"redis+sentinel://h/m#x",
+	"redis+sentinel://h?m",
+	"redis+sentinel://h/m?",
+	"redis+sentinel://h/m?db",
+	"redis+sentinel://h/m?db=",
+	"redis+sentinel://h/m?db=x",
+	"redis+sentinel://h/m?db=1&",
+	"redis+sentinel://h/m?db=1&&db=2",
+	"redis+sentinel://h/m?password=x",
+	"redis+sentinel://h/m?sentinel-password=x&sentinel-password=y",
+	"redis+sentinel://h/m?sentinel-password=&sentinel-password=y",
+	"redis+sentinel://h/m?sentinel-user=x?y",
+	"redis+sentinel://h/m?sentinel-user=%0a",
+	"redis+sentinel://h/m%0a",
+	"redis+sentinel://a,b,c,d,e,f,g,h,i/m",
+	"redis+cluster://",
+	"redis+cluster://h,",
+	"redis+cluster://h/1",
+	"redis+cluster://h/0/",
+	"redis+cluster://h?db=1",
+	"redis+cluster://a,b,c,d,e,f,g,h,i",
 };
 
 static void test_good(const struct good *c)
@@ -228,10 +320,24 @@ static void test_good(const struct good *c)
 	char text[URL_TEXT_MAX];
 	const char *why = NULL;
 	struct url url;
+	int i;
 
 	memset(&url, 0x55, sizeof(url));
 	if (!is_int(url_parse(c->text, &url, &why), 0, "%s is read", c->text))
 		return;
+	ok(url.kind == c->url.kind, "%s: kind", c->text);
+	is_int(url.host_count, c->url.host_count, "%s: hosts", c->text);
+	for (i = 0; i < url.host_count && i < c->url.host_count; i++) {
+		is_str(url.hosts[i].name, c->url.hosts[i].name, "%s: host %d",
+		       c->text, i);
+		is_int(url.hosts[i].port, c->url.hosts[i].port, "%s: its port",
+		       c->text);
+	}
+	is_str(url.master, c->url.master, "%s: master", c->text);
+	is_str(url.sentinel_user, c->url.sentinel_user, "%s: sentinel-user",
+	       c->text);
+	is_str(url.sentinel_password, c->url.sentinel_password,
+	       "%s: sentinel-password", c->text);
 	ok(url.is_unix == c->url.is_unix, "%s: is_unix", c->text);
 	ok(url.has_user == c->url.has_user, "%s: has_user", c->text);
 	ok(url.has_password == c->url.has_password, "%s: has_password",
@@ -274,15 +380,47 @@ static void test_length(const char *prefix, size_t length, const char *suffix,
 	       prefix, length, suffix, expected ? "refused" : "read");
 }
 
+/* Both passwords; NULL where there is none. */
+static void test_spans(const char *text, const char *first, const char *second)
+{
+	const char *passwords[URL_PASSWORDS_MAX] = { first, second };
+	struct url_span spans[URL_PASSWORDS_MAX];
+	int i, count = url_password_spans(text, spans);
+
+	is_int(count, !!first + !!second, "%s: passwords", text);
+	for (i = 0; i < count; i++) {
+		char got[256];
+
+		snprintf(got, sizeof(got), "%.*s", (int)spans[i].length,
+			 text + spans[i].start);
+		is_str(got, passwords[i], "%s: password %d", text, i + 1);
+	}
+}
+
 static void test_span(const char *text, const char *password)
 {
-	size_t start = 0, length = 0;
-	bool has = url_password_span(text, &start, &length);
-	char got[256];
+	test_spans(text, password, NULL);
+}
 
-	snprintf(got, sizeof(got), "%.*s", (int)length, text + start);
-	ok(has == !!password, "%s: %s password", text, password ? "a" : "no");
-	is_str(has ? got : NULL, password, "%s: the password", text);
+/* As many hosts as there is room for. */
+static void test_long_hosts(void)
+{
+	static char text[4096] = "redis+cluster://";
+	char shown[URL_TEXT_MAX];
+	const char *why;
+	struct url url;
+	int i;
+
+	for (i = 0; i < URL_HOSTS_MAX; i++) {
+		size_t used = strlen(text);
+
+		memset(text + used, 'a' + i, 255);
+		strcpy(text + used + 255, i + 1 < URL_HOSTS_MAX ? "," : "");
+	}
+	is_int(url_parse(text, &url, &why), 0, "eight long hosts");
+	url_format(&url, shown, sizeof(shown));
+	ok(!strncmp(shown, text, 16 + 255), "the first is shown");
+	is_str(shown + 16 + 255, ":6379,...", "the others are not");
 }
 
 int main(void)
@@ -295,8 +433,8 @@ int main(void)
 		test_bad(bad[i], -EINVAL);
 	test_bad("rediss://", -EINVAL);
 	test_bad("redisss://h", -EINVAL);
-	test_bad("redis+sentinel://h1,h2/m", -ENOSYS);
-	test_bad("redis+cluster://h1,h2", -ENOSYS);
+	test_bad("rediss+sentinel://h1,h2/m", -ENOSYS);
+	test_bad("rediss+cluster://h1,h2", -ENOSYS);
 	test_bad("redis+x://h1", -EINVAL);
 
 	test_length("redis://", 255, "", 0);
@@ -309,6 +447,13 @@ int main(void)
 	test_length("unix:///", 107, "", -EINVAL);
 	test_length("redis://[::1%", 251, "]", 0);
 	test_length("redis://[::1%", 252, "]", -EINVAL);
+
+	test_length("redis+sentinel://h/", 127, "", 0);
+	test_length("redis+sentinel://h/", 128, "", -EINVAL);
+	test_length("redis+sentinel://h/m?sentinel-password=", 1023, "", 0);
+	test_length("redis+sentinel://h/m?sentinel-password=", 1024, "",
+		    -EINVAL);
+	test_long_hosts();
 
 	test_span("redis://h", NULL);
 	test_span("redis://h:6379/0", NULL);
@@ -324,6 +469,23 @@ int main(void)
 	test_span("redis://u:p/w@h", "p/w");
 	test_span("rediss://u:pw@h", "pw");
 	test_span("redis+sentinel://u:pw@h1:1,h2:2/m", "pw");
+	test_span("redis+sentinel://h1:1,h2:2/m", NULL);
+	test_span("redis+cluster://u:pw@h1:1,h2:2", "pw");
+	test_spans("redis+sentinel://u:pw@h:1/m?sentinel-password=x@y:z&db=1",
+		   "pw", "x@y:z");
+	test_spans("redis+sentinel://u:@h:1/m?sentinel-password=x", "", "x");
+	test_span("redis+sentinel://h:1/m?sentinel-password=xy&db=1", "xy");
+	test_span("redis+sentinel://h:1/m?sentinel-password=", "");
+	test_span("redis+sentinel://h/m?sentinel-user=sentinel-password=a&"
+		  "sentinel-password=xy",
+		  "xy");
+	test_span("redis+sentinel://a&sentinel-password=b@h/m?"
+		  "sentinel-password=xy",
+		  "xy");
+	test_spans("redis+sentinel://u:p@h/m?sentinel-password=x&y=1", "p",
+		   "x&y=1");
+	test_spans("redis+sentinel://u:p@h/m?password=x&y=1", "p", "x&y=1");
+	test_span("unix:///tmp/password=x", NULL);
 	test_span("u:pw@h", "pw");
 	test_span(":pw@h", "pw");
 	test_span("redis:/u:pw@h", "/u:pw");

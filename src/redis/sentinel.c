@@ -1,0 +1,331 @@
+#include "config.h"
+
+#include "redis/sentinel.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "log.h"
+#include "redis/reply.h"
+
+/*
+ * A sentinel that does not answer in this time has no vote; at most half of
+ * what the call has: the other half is for the master.
+ */
+#define ASK_NS (1 * NS_PER_S)
+
+#define PORT_MAX 65535
+
+/* What a sentinel says. */
+enum vote_kind {
+	VOTE_NONE,    /* no answer, or none that counts */
+	VOTE_UNKNOWN, /* it knows no master of that name */
+	VOTE_MASTER,
+};
+
+struct vote {
+	enum vote_kind kind;
+	char host[URL_HOST_MAX];
+	int port;
+	int err; /* VOTE_NONE: why, with a line in the link's error */
+};
+
+struct sentinels {
+	char text[URL_TEXT_MAX]; /* the URL, for people */
+	char master[URL_MASTER_MAX];
+	bool was_found; /* the master, once at least */
+	int count;
+	struct link links[];
+};
+
+static struct sentinels *allocate(int count)
+{
+	struct sentinels *sentinels;
+
+	sentinels = calloc(1, sizeof(*sentinels) +
+				      (size_t)count * sizeof(struct link));
+	if (sentinels)
+		sentinels->count = count;
+	return sentinels;
+}
+
+struct sentinels *sentinels_new(const struct url *url)
+{
+	struct sentinels *sentinels = allocate(url->host_count);
+	struct url one = { 0 };
+	int i;
+
+	if (!sentinels)
+		return NULL;
+	url_format(url, sentinels->text, sizeof(sentinels->text));
+	memcpy(sentinels->master, url->master, sizeof(sentinels->master));
+	one.has_password = *url->sentinel_password;
+	one.has_user = one.has_password && *url->sentinel_user;
+	memcpy(one.user, url->sentinel_user, sizeof(one.user));
+	memcpy(one.password, url->sentinel_password, sizeof(one.password));
+	for (i = 0; i < url->host_count; i++) {
+		struct link *link = &sentinels->links[i];
+
+		memcpy(one.host, url->hosts[i].name, sizeof(one.host));
+		one.port = url->hosts[i].port;
+		link_init(link, &one);
+		snprintf(link->address_text, sizeof(link->address_text),
+			 "the sentinel %s:%d", one.host, one.port);
+	}
+	explicit_bzero(&one, sizeof(one));
+	return sentinels;
+}
+
+struct sentinels *sentinels_copy(const struct sentinels *from)
+{
+	struct sentinels *sentinels = allocate(from->count);
+	int i;
+
+	if (!sentinels)
+		return NULL;
+	memcpy(sentinels->text, from->text, sizeof(sentinels->text));
+	memcpy(sentinels->master, from->master, sizeof(sentinels->master));
+	sentinels->was_found = from->was_found;
+	for (i = 0; i < from->count; i++) {
+		link_copy(&sentinels->links[i], &from->links[i]);
+		memcpy(sentinels->links[i].address_text,
+		       from->links[i].address_text,
+		       sizeof(sentinels->links[i].address_text));
+	}
+	return sentinels;
+}
+
+void sentinels_free(struct sentinels *sentinels)
+{
+	int i;
+
+	if (!sentinels)
+		return;
+	for (i = 0; i < sentinels->count; i++)
+		link_destroy(&sentinels->links[i]);
+	free(sentinels);
+}
+
+/* === what they say ====================================================== */
+
+static bool fill_master(const redisReply *reply, struct vote *vote)
+{
+	const redisReply *host, *port;
+	char *end;
+	long number;
+
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+		return false;
+	host = reply->element[0];
+	port = reply->element[1];
+	if (host->type != REDIS_REPLY_STRING ||
+	    port->type != REDIS_REPLY_STRING || !host->len ||
+	    host->len != strlen(host->str) || host->len >= sizeof(vote->host))
+		return false;
+	number = strtol(port->str, &end, 10);
+	if (*end || number < 1 || number > PORT_MAX)
+		return false;
+	log_printable(host->str, vote->host, sizeof(vote->host));
+	vote->port = (int)number;
+	return true;
+}
+
+static void take_vote(struct link *link, struct vote *vote)
+{
+	char cause[STORE_ERROR_MAX];
+
+	memset(vote, 0, sizeof(*vote));
+	if (link->err || !link->answer) {
+		vote->err = link->err ? link->err : -EAGAIN;
+		return;
+	}
+	if (link->answer->type == REDIS_REPLY_NIL) {
+		vote->kind = VOTE_UNKNOWN;
+	} else if (fill_master(link->answer, vote)) {
+		vote->kind = VOTE_MASTER;
+	} else {
+		vote->err = reply_error(link->answer, cause, sizeof(cause));
+		if (vote->err == -EPROTO)
+			snprintf(cause, sizeof(cause), "it is no sentinel");
+		snprintf(link->error, sizeof(link->error), "%.300s: %.600s",
+			 link->address_text, cause);
+	}
+}
+
+/* How many say the same as votes[i]. */
+static int count_alike(const struct vote *votes, int count, int i)
+{
+	int j, alike = 0;
+
+	for (j = 0; j < count; j++)
+		alike += votes[j].kind == votes[i].kind &&
+			 votes[j].port == votes[i].port &&
+			 strcmp(votes[j].host, votes[i].host) == 0;
+	return alike;
+}
+
+/* The index of one that says what more than `half` of them say; or -1. */
+static int find_majority(const struct vote *votes, int count, int of)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (votes[i].kind != VOTE_NONE &&
+		    2 * count_alike(votes, count, i) > of)
+			return i;
+	return -1;
+}
+
+/* No matter what the others would say.  In `context` are the sentinels. */
+static bool is_settled(void *context)
+{
+	struct sentinels *sentinels = context;
+	struct vote votes[URL_HOSTS_MAX];
+	int i;
+
+	for (i = 0; i < sentinels->count; i++) {
+		struct link *link = &sentinels->links[i];
+
+		memset(&votes[i], 0, sizeof(votes[i]));
+		if (link->stage == LINK_IDLE && !link->err && link->answer)
+			take_vote(link, &votes[i]);
+	}
+	return find_majority(votes, sentinels->count, sentinels->count) >= 0;
+}
+
+/* None has answered: whether to ask again, and one of the reasons. */
+static int tell_silence(const struct sentinels *sentinels,
+			const struct vote *votes, char *error, size_t size)
+{
+	int i, worth = 0;
+
+	for (i = 0; i < sentinels->count; i++) {
+		if (votes[i].err == -ECANCELED)
+			worth = i;
+		else if (!store_error_is_final(votes[i].err) &&
+			 store_error_is_final(votes[worth].err))
+			worth = i;
+	}
+	snprintf(error, size, "no sentinel of %.400s answers: %.550s",
+		 sentinels->text, sentinels->links[worth].error);
+	return votes[worth].err;
+}
+
+/* The index of the vote that counts, or a negative errno. */
+static int judge(const struct sentinels *sentinels, const struct vote *votes,
+		 char *error, size_t size)
+{
+	int i, answers = 0, first = -1;
+
+	for (i = 0; i < sentinels->count; i++) {
+		if (votes[i].kind == VOTE_NONE)
+			continue;
+		answers++;
+		if (first < 0 && votes[i].kind == VOTE_MASTER)
+			first = i;
+	}
+	if (!answers)
+		return tell_silence(sentinels, votes, error, size);
+	i = find_majority(votes, sentinels->count, answers);
+	if (i >= 0 && votes[i].kind == VOTE_MASTER)
+		return i;
+	if (i >= 0) {
+		snprintf(error, size,
+			 "the sentinels know no master of the name \"%s\" (%s)",
+			 sentinels->master, sentinels->text);
+		/* While they are set up anew, that is so for a moment. */
+		return sentinels->was_found ? -EAGAIN : -ENOENT;
+	}
+	if (first < 0)
+		first = 0;
+	snprintf(
+		error, size,
+		"the sentinels do not agree where the master is (%.300s:%d, says %.200s)",
+		votes[first].host, votes[first].port,
+		sentinels->links[first].address_text);
+	return -EAGAIN;
+}
+
+/* === asking ============================================================= */
+
+/*
+ * Those whose address is not known yet.  Each gets its share of the time, as a
+ * name may well not be found in all of it.
+ */
+static void look_up(struct sentinels *sentinels, const struct link_wait *wait)
+{
+	struct link_wait share = *wait;
+	int i;
+
+	for (i = 0; i < sentinels->count; i++) {
+		struct link *link = &sentinels->links[i];
+		int64_t now_ns = clock_boot_ns();
+
+		link->err = -EAGAIN;
+		if (link->address_count || sentinels->was_found)
+			continue;
+		share.deadline_ns = now_ns + (wait->deadline_ns - now_ns) /
+						     (sentinels->count - i + 1);
+		link->err = link_look_up(link, &share);
+	}
+}
+
+int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
+		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
+		  size_t size)
+{
+	struct call call = { 0 };
+	struct link *links[URL_HOSTS_MAX];
+	struct vote votes[URL_HOSTS_MAX];
+	struct link_wait part = { .cancel_fd = wait->cancel_fd };
+	int i, count = 0, counts;
+	int64_t now_ns = clock_boot_ns();
+
+	part.deadline_ns = now_ns + (wait->deadline_ns - now_ns) / 2;
+	look_up(sentinels, &part);
+
+	now_ns = clock_boot_ns();
+	part.deadline_ns = now_ns + (wait->deadline_ns - now_ns) / 2;
+	if (part.deadline_ns > now_ns + ASK_NS)
+		part.deadline_ns = now_ns + ASK_NS;
+	call_add(&call, "SENTINEL");
+	call_add(&call, "get-master-addr-by-name");
+	call_add(&call, sentinels->master);
+	for (i = 0; i < sentinels->count; i++) {
+		struct link *link = &sentinels->links[i];
+
+		if (!link->address_count)
+			continue;
+		link_begin(link, &call, &part);
+		links[count++] = link;
+	}
+	link_finish(links, count, &part, is_settled, sentinels);
+
+	for (i = 0; i < sentinels->count; i++) {
+		struct link *link = &sentinels->links[i];
+
+		take_vote(link, &votes[i]);
+		if (link->answer)
+			freeReplyObject(link->answer);
+		link->answer = NULL;
+		link_close(link);
+	}
+	counts = judge(sentinels, votes, error, size);
+	if (counts < 0)
+		return counts;
+
+	/* A name only where the sentinels announce names. */
+	count = resolve_host(votes[counts].host, votes[counts].port,
+			     wait->deadline_ns, wait->cancel_fd, addresses);
+	if (count > 0) {
+		sentinels->was_found = true;
+		return count;
+	}
+	snprintf(error, size,
+		 "cannot find the host \"%s\", which the sentinels name",
+		 votes[counts].host);
+	return count == -ECANCELED ? count : -EAGAIN;
+}

@@ -1,0 +1,35 @@
+/*
+ * The sentinels of a URL, which know where the master is.  All are asked at
+ * once, each time anew; what the majority of those that answer says, counts: one
+ * that has not heard of a fail-over yet names the old master.
+ *
+ * The sentinels' own names are looked up until a master has been found, and
+ * never after that.
+ */
+#ifndef CFLOCK_REDIS_SENTINEL_H
+#define CFLOCK_REDIS_SENTINEL_H
+
+#include "redis/link.h"
+#include "redis/resolve.h"
+#include "url.h"
+
+struct sentinels;
+
+/* NULL without memory. */
+struct sentinels *sentinels_new(const struct url *url);
+
+/* With the same addresses; no connections. */
+struct sentinels *sentinels_copy(const struct sentinels *from);
+
+void sentinels_free(struct sentinels *sentinels);
+
+/*
+ * Asks for the master, in a part of the time that `wait` gives.  Fills
+ * addresses[], those of one host, and returns how many; or a negative errno as in
+ * store.h, with a line for people in `error`.
+ */
+int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
+		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
+		  size_t size);
+
+#endif
