@@ -47,7 +47,7 @@ struct claim {
 	bool may_wait;       /* in the line; else it is refused at once */
 	int64_t cooldown_ms; /* from the grant on; 0: none */
 	bool retry_failed;   /* a failed run ends the cooldown */
-	bool no_grace;       /* not to wait when leases may have been forgotten */
+	bool no_grace; /* not to wait when leases may have been forgotten */
 	/* Ids that hold locks above us, separated by blanks; never NULL. */
 	const char *ancestors;
 	struct holder owner; /* owner.id: never used by any other claim */
@@ -70,7 +70,7 @@ enum refusal_reason {
 	REFUSAL_COOLING,  /* nobody may start for left_ms */
 	REFUSAL_ANCESTOR, /* held by one of claim.ancestors */
 	REFUSAL_KIND,     /* others use it with other slots, or as shared */
-	REFUSAL_GRACE,    /* the service may have forgotten leases: none for left_ms */
+	REFUSAL_GRACE, /* the service may have forgotten leases: none for left_ms */
 };
 
 /* Why a claim was not granted, and how it stands. */

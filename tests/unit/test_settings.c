@@ -118,7 +118,7 @@ static void test_environment(void)
 	is_bad("j t", -EBADF, "CFLOCK_SERVER: ");
 	ok(!strstr(getenv("CFLOCK_SERVER"), "hunter"), "wiped all the same");
 	clean_environment();
-	setenv("CFLOCK_SERVER", "rediss://:hunter2@h", 1);
+	setenv("CFLOCK_SERVER", "rediss+cluster://:hunter2@h", 1);
 	is_bad("j t", -EINVAL, "not built yet");
 	clean_environment();
 	setenv("CFLOCK_MIN_REPLICAS", "2", 1);
@@ -225,7 +225,8 @@ static void test_bad_files(void)
 	is_bad_file("ttl =\n", "only.conf:1: ttl: '' is not");
 	is_bad_file("close\n", "only.conf:1: the line is not");
 	is_bad_file("slots = x\n", "only.conf:1: slots: 'x' is not a number");
-	is_bad_file("min-replicas = 1\n", "only.conf:1: min-replicas is not built yet");
+	is_bad_file("min-replicas = 1\n",
+		    "only.conf:1: min-replicas is not built yet");
 	is_bad_file("server = redis://:hunter2@:1\n", "only.conf:1: server: ");
 	memset(text, 'm', sizeof(text));
 	memcpy(text, "\nmessage=", 9);
