@@ -53,17 +53,19 @@ setup() {
 			cflock --stop-signal STO ->
 			cflock --password-file sec -> cflock --password-file secret.txt
 			cflock --password-file=sec -> cflock --password-file=secret.txt
-			cflock -S red -> cflock -S redis://
-			cflock -Sred -> cflock -Sredis://
-			cflock -nSred -> cflock -nSredis://
-			cflock --server=red -> cflock --server=redis://
+			cflock -S rediss -> cflock -S rediss://
+			cflock -Srediss -> cflock -Srediss://
+			cflock -nSrediss -> cflock -nSrediss://
+			cflock --server=rediss -> cflock --server=rediss://
+			cflock --server redis: -> cflock --server redis://
 			cflock --server uni -> cflock --server unix://
 			cflock -S unix://$work/sec -> cflock -S unix://$work/secret.txt
+			cflock --tls-ca-file sec -> cflock --tls-ca-file secret.txt
 			cflock --message sec ->
 			cflock --prefer co -> cflock --prefer consistency
 			cflock --prefer=a -> cflock --prefer=availability
 			cflock --ttl sec ->
-			cflockctl -S red -> cflockctl -S redis://
+			cflockctl -S rediss -> cflockctl -S rediss://
 			cflockctl status --password-file=sec -> cflockctl status --password-file=secret.txt
 		EOF
 	done
