@@ -119,8 +119,11 @@ static int name_denied(struct store *store, const struct call *call,
 /* === the requests ======================================================= */
 
 /* KEYS as common.lua wants them, the same for each script. */
-static void add_keys(struct call *call, const char *name)
+static void add_keys(struct call *call, const struct store *store,
+		     const char *name)
 {
+	char *epoch;
+
 	static const char *const suffixes[] = {
 		"",       ":token",   ":holders",  ":line",
 		":beats", ":waiters", ":cooldown",
@@ -131,8 +134,13 @@ static void add_keys(struct call *call, const char *name)
 	for (i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
 		snprintf(call->keys[call->key_count++], CALL_KEY_MAX_BYTES,
 			 "cflock:{%s}%s", name, suffixes[i]);
-	/* One for all locks: a server forgets them together. */
-	strcpy(call->keys[call->key_count++], "cflock:epoch");
+	/* One for all locks: a server forgets them together.  Not in a cluster,
+	 * where all keys of a call are to be in one slot. */
+	epoch = call->keys[call->key_count++];
+	if (single_is_cluster(store))
+		snprintf(epoch, CALL_KEY_MAX_BYTES, "cflock:{%s}:epoch", name);
+	else
+		strcpy(epoch, "cflock:epoch");
 }
 
 static const char *kind_text(const struct claim *claim,
@@ -161,12 +169,13 @@ struct acquire_text {
 };
 
 /* `token`: of the lease, to have it back; "" for a new one. */
-static void fill_acquire(struct call *call, struct acquire_text *text,
-			 const struct claim *claim, const char *token)
+static void fill_acquire(struct call *call, const struct store *store,
+			 struct acquire_text *text, const struct claim *claim,
+			 const char *token)
 {
 	call->script = &script_acquire;
 	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
-	add_keys(call, claim->name);
+	add_keys(call, store, claim->name);
 	call_add(call, claim->owner.id);
 	call_add(call, number_text(claim->ttl_ms, text->ttl));
 	call_add(call, number_text(claim->spare_ms, text->spare));
@@ -198,7 +207,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	/* This one goes out on another connection, which may be served first. */
 	store->doubt |= store->link.unanswered > 0 && !store->link.blocked;
 
-	fill_acquire(&call, &text, claim, "");
+	fill_acquire(&call, store, &text, claim, "");
 	result = call_script(store, &call, deadline_ns, &answer);
 	if (result) {
 		store->claimed |= store->link.was_sent;
@@ -268,7 +277,7 @@ static int reclaim(struct store *store, const struct claim *claim,
 
 	/* What is to be told is why the renewal was refused. */
 	memcpy(error, store->link.error, sizeof(error));
-	fill_acquire(&call, &text, claim, grant->token);
+	fill_acquire(&call, store, &text, claim, grant->token);
 	result = call_script(store, &call, deadline_ns, &answer);
 	if (result)
 		return result;
@@ -294,7 +303,7 @@ int store_renew(struct store *store, const struct claim *claim,
 	char ttl[24];
 	int result;
 
-	add_keys(&call, claim->name);
+	add_keys(&call, store, claim->name);
 	call_add(&call, claim->owner.id);
 	call_add(&call, grant->token);
 	call_add(&call, number_text(claim->ttl_ms, ttl));
@@ -319,7 +328,7 @@ static void fill_release(struct call *call, const struct store *store,
 {
 	call->script = &script_release;
 	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
-	add_keys(call, claim->name);
+	add_keys(call, store, claim->name);
 	call_add(call, claim->owner.id);
 	call_add(call, lift ? "lift" : "");
 	call_add(call, store->doubt ? "doubt" : "");
@@ -435,7 +444,7 @@ int store_look(struct store *store, const char *name, int waiters,
 	};
 	char most[24];
 
-	add_keys(&call, name);
+	add_keys(&call, store, name);
 	call_add(&call, number_text(waiters, most));
 	return call_for_text(store, &call, deadline_ns, json);
 }
@@ -452,7 +461,7 @@ int store_break(struct store *store, const char *name, bool force,
 	char ask[24];
 	int result;
 
-	add_keys(&call, name);
+	add_keys(&call, store, name);
 	call_add(&call, force ? "force" : "ask");
 	call_add(&call, ids);
 	call_add(&call, who);
