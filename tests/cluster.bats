@@ -272,7 +272,7 @@ nothing_is_left() {
 		# shellcheck disable=SC2016 # in the command
 		in_background "$CFLOCK" --no-grace "$name-$n" bash -c 'touch "$0"; exec sleep 100' "$work/held-$n"
 		pids+=("$background")
-		holders[$n]=$background
+		holders[n]=$background
 	done
 	for n in {1..6}; do
 		wait_until test -e "$work/held-$n"
