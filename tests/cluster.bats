@@ -187,7 +187,7 @@ start() {
 	local tag=$1
 
 	shift
-	in_background "$CFLOCK" "$@" "$name" bash -c "$hold" "$tag" 2>"$work/stderr-$tag"
+	in_background "$CFLOCK" --no-grace "$@" "$name" bash -c "$hold" "$tag" 2>"$work/stderr-$tag"
 	pids+=("$background")
 	pid_of[$tag]=$background
 }
@@ -219,7 +219,7 @@ is_renewed() {
 nothing_is_left() {
 	local keys
 
-	keys=$(redis-cli -p "$owner" --raw keys "$key*" | grep -v -e ':token$' -e ':gone:' || true)
+	keys=$(redis-cli -p "$owner" --raw keys "$key*" | grep -v -e ':token$' -e ':epoch$' -e ':gone:' || true)
 	[ -z "$keys" ] || fail "left in Redis: $keys"
 }
 
@@ -270,9 +270,9 @@ nothing_is_left() {
 	settle
 	for n in {1..6}; do
 		# shellcheck disable=SC2016 # in the command
-		in_background "$CFLOCK" "$name-$n" bash -c 'touch "$0"; exec sleep 100' "$work/held-$n"
+		in_background "$CFLOCK" --no-grace "$name-$n" bash -c 'touch "$0"; exec sleep 100' "$work/held-$n"
 		pids+=("$background")
-		holders[$n]=$background
+		holders[n]=$background
 	done
 	for n in {1..6}; do
 		wait_until test -e "$work/held-$n"
@@ -336,7 +336,7 @@ nothing_is_left() {
 	to=$(other_than "$owner")
 	begin_to_move "$owner" "$to"
 	# No key is there, so it is sent on by ASK, and told to try again.
-	in_background "$CFLOCK" --ttl 60s "$name" touch "$work/ran"
+	in_background "$CFLOCK" --no-grace --ttl 60s "$name" touch "$work/ran"
 	pids+=("$background")
 	expect 69 "$CFLOCK" -n "$name" true
 	says "TRYAGAIN"

@@ -402,7 +402,7 @@ print(f"{ms} ms" if ms < 1000 else f"{ms // 100 / 10} s")' "$most") (command)"
 }
 
 @test "part of a cluster: danger" {
-	start_redis "$work/r" --port "$(free_port)" --bind 127.0.0.1 --cluster-enabled yes \
+	YOUNG_REDIS=1 start_redis "$work/r" --port "$(free_port)" --bind 127.0.0.1 --cluster-enabled yes \
 		--cluster-port "$(free_port)" --cluster-config-file "$work/nodes.conf"
 	examine 2 -S "unix://$work/r/redis.sock"
 	found danger mode "part of a cluster" "write redis+cluster:// for redis://"

@@ -300,7 +300,7 @@ nothing_is_left() {
 	local url
 
 	mkdir "$work/other"
-	start_redis "$work/other" --port 0 --bind 127.0.0.1 --requirepass hunter2
+	start_redis "$work/other" --requirepass hunter2 --port 0 --bind 127.0.0.1
 	redis-cli -a hunter2 -s "$work/other/redis.sock" config set port "$(free_port)"
 	fake one s3cret
 	redis-cli -a hunter2 -s "$work/other/redis.sock" config get port |

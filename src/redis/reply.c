@@ -60,6 +60,9 @@ static const struct meaning {
 	{ "ASK", -EPROTO,
 	  "the server is part of a cluster: "
 	  "write redis+cluster:// for redis://" },
+	{ "CROSSSLOT", -EPROTO,
+	  "the server is part of a cluster: "
+	  "write redis+cluster:// for redis://" },
 };
 
 /* Errors without a code of their own, and the one that they amount to. */
