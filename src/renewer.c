@@ -396,13 +396,15 @@ static void renew_once(struct renewer *renewer)
 	struct lease *lease = &renewer->lease;
 	struct attempt attempt = { .sent = clock_now() };
 	int64_t limit_ns = renewal_limit_ns(renewer, attempt.sent);
+	bool stands = lease_until_lost_ns(lease, attempt.sent) > 0;
 	bool is_quiet;
 
 	renewer->busy = true;
 	pthread_mutex_unlock(&renewer->mutex);
 	attempt.result =
 		store_renew(renewer->store, renewer->claim, &renewer->grant,
-			    attempt.sent.boot_ns + limit_ns, &attempt.asked);
+			    stands, attempt.sent.boot_ns + limit_ns,
+			    &attempt.asked);
 	attempt.answered = clock_now();
 	pthread_mutex_lock(&renewer->mutex);
 

@@ -144,13 +144,13 @@ struct asked {
 };
 
 /*
- * Renews; or has the lease back, where the service has forgotten it and nobody
- * can have been given it since.  To be sent only while the lease stands.
+ * Renews; or has the lease back, if it `stands` by our clock, where the service
+ * has forgotten it and nobody can have been given it since.
  * REFUSED: the lease is not ours any more; store_error() says whose it is.
  * DONE sets *asked.
  */
 int store_renew(struct store *store, const struct claim *claim,
-		const struct grant *grant, int64_t deadline_ns,
+		const struct grant *grant, bool stands, int64_t deadline_ns,
 		struct asked *asked);
 
 /*

@@ -119,19 +119,27 @@ void tell_overlap(const struct refusal *refusal)
 		   refusal_format(refusal, text, sizeof(text)));
 }
 
+/* For as long as the process lives.  Without memory, that of before is shown. */
+static void keep_token(const char *text)
+{
+	static char *token;
+	char *copy = strdup(text);
+
+	if (!copy)
+		return;
+	/* The other thread may be writing the one before: it is not freed. */
+	token = copy;
+	event_set_token(token);
+}
+
 void tell_regained(const struct renewer_news *news)
 {
 	char without[DURATION_TEXT_MAX];
 	struct event event;
 
 	duration_format(news->without_ns, without, sizeof(without));
-	if (news->is_new) {
-		char *token = strdup(news->token);
-
-		/* Without memory, that of before goes on being shown. */
-		if (token)
-			event_set_token(token);
-	}
+	if (news->is_new)
+		keep_token(news->token);
 	event_begin(&event, LOG_NOTICE, "regained");
 	event_ms(&event, "without_ms", news->without_ns);
 	event_string(&event, "lease", news->is_new ? "new" : "renewed");

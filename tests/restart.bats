@@ -4,6 +4,7 @@
 bats_require_minimum_version 1.5.0
 load helpers
 load helpers/line
+load helpers/scripts
 
 # Long enough for a busy machine to restart a server in.
 TTL=4s
@@ -327,4 +328,58 @@ with_port() {
 	expect 1 "$CFLOCK" -n "$name-other" true
 	says "may have forgotten leases"
 	goes_on_alone
+}
+
+# By the scripts alone: what a snapshot may hold that is older than what runs.
+
+forgets_nothing_else() {
+	rcli set cflock:epoch "0 0 0 0 restart"
+}
+
+@test "what was taken over by stale data does not begin within grace" {
+	old_redis
+	script acquire old 900 890 exclusive '' 0 '' '' h 1 u c m
+	script acquire new 60000 50000 exclusive wait 0 '' '' h 1 u c m
+	wait_until eval '[ "$(script acquire new 60000 50000 exclusive wait 0 "" "" h 1 u c m | sed -n 2p)" = taken ]'
+	forgets_nothing_else
+	over() { [ "$(script acquire new 60000 50000 exclusive wait 0 '' '' h 1 u c m | sed -n 2p)" = grace ]; }
+	wait_until over
+}
+
+@test "readers with a lower token have their leases back, slots theirs from the dead" {
+	old_redis
+	a=$(script acquire a 60000 20000 shared '' 0 '' '' h 1 u c m | tail -n 1)
+	b=$(script acquire b 60000 20000 shared '' 0 '' '' h 1 u c m | tail -n 1)
+	rcli del "$key" "$key:holders" "$key:lease:a" "$key:lease:b"
+	forgets_nothing_else
+	for id in a b; do
+		[ "$(script acquire $id 60000 20000 shared '' 0 '' '' h 1 u c m '' "${!id}" | head -n 1)" = 1 ]
+	done
+
+	use_lock slots
+	script acquire p 60000 20000 slots:2 '' 0 '' '' h 1 u c m no-grace
+	script acquire q 60000 20000 slots:2 '' 0 '' '' h 1 u c m no-grace
+	later=$(($(rcli get "$key:token") + 1))
+	for id in a b; do
+		[ "$(script acquire $id 61000 20000 slots:2 '' 0 '' '' h 1 u c m '' $later | head -n 1)" = 1 ]
+	done
+	[ "$(rcli hkeys "$key:holders" | sort | tr '\n' ' ')" = "a b " ]
+}
+
+@test "a clock that was set back delays by one ttl, not by the difference" {
+	old_redis
+	rcli set cflock:epoch "$(rcli get cflock:epoch |
+		sed -E "s/^(\S+ \S+) \S+ \S+/\1 $(($(now_ms) + 3600000)) 1/")"
+	expect 1 "$CFLOCK" -t 1s -n "$name" true
+	expect 0 "$CFLOCK" -t 1s -w 20 "$name" true
+	[ "$(rcli get cflock:epoch | cut -d ' ' -f 3)" -le "$(now_ms)" ]
+}
+
+@test "having a lease back begins no cooldown" {
+	old_redis
+	token=$(script acquire a 60000 20000 exclusive '' 60000 '' '' h 1 u c m | tail -n 1)
+	rcli del "$key" "$key:holders" "$key:cooldown"
+	forgets_nothing_else
+	[ "$(script acquire a 60000 20000 exclusive '' 60000 '' '' h 1 u c m '' "$token" | head -n 1)" = 1 ]
+	[ "$(rcli exists "$key:cooldown")" = 0 ]
 }

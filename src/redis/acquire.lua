@@ -63,6 +63,15 @@ local function refuse(why, again, left, who_id, who)
 		who.since and string.format('%.0f', who.since) or ''}
 end
 
+-- In a grace period, that is; of an epoch as check_epoch() returns it.
+local function refuse_for_grace(grace, why, since)
+	if call('ZSCORE', LINE, id) then
+		show_life(id)
+	end
+	return refuse('grace', math.min(BEAT_MS, grace), grace, nil,
+		{value = why, since = since})
+end
+
 -- Makes the lease begin, now or at `from`; `held` is all that stays beside it.
 local function hold(from, token)
 	mine = describe({
@@ -80,7 +89,7 @@ local function hold(from, token)
 	if not mine.started then
 		return
 	end
-	if tonumber(ARGV[6]) > 0 then
+	if tonumber(ARGV[6]) > 0 and reclaimed == '' then
 		call('SET', COOLDOWN, id, 'PX', ARGV[6])
 	end
 	if first then
@@ -136,7 +145,12 @@ if mine and (reclaimed == '' or reclaimed == mine.token) then
 		return refuse('taken', math.min(BEAT_MS, mine.from - now),
 			mine.from - now, id, mine)
 	end
-	-- A lease that was taken over begins; or somebody asks once more.
+	-- A lease that was taken over begins; or somebody asks once more.  Not by data
+	-- that may be older than what has become of it.
+	local grace, _, why, since = check_epoch(epoch, ttl)
+	if grace > 0 and reclaimed == '' and ARGV[14] ~= 'no-grace' then
+		return refuse_for_grace(grace, why, since)
+	end
 	hold(now, mine.token)
 	return {1, mine.token}
 end
@@ -145,18 +159,21 @@ end
 
 -- Within grace nobody else was given the lease.  Whoever is there has it from data
 -- that are older than our token: its lease ended before ours began.  Not so with
--- those who may be there beside us.
+-- those who may be there beside us; they may have a higher token, too, but not
+-- one of this epoch.
 if reclaimed ~= '' then
 	local token = tonumber(reclaimed)
-	local beside = 0
+	local last = tonumber(last_token or 0) or 0
+	local beside = {}
+	local grace, least = check_epoch(epoch, ttl)
 
-	if check_epoch(epoch, ttl) <= 0 or foreign or
-		(tonumber(last_token or 0) or 0) > token then
+	if grace <= 0 or foreign or
+		last > token and (kind == 'exclusive' or last >= least) then
 		return refuse('held', 0, 0)
 	end
 	for holder_id, holder in pairs(held) do
 		if kind ~= 'exclusive' and holder.kind == kind then
-			beside = beside + 1
+			table.insert(beside, holder_id)
 		elseif tonumber(holder.token) > token then
 			return refuse('held', 0, 0, holder_id, holder)
 		else
@@ -164,8 +181,12 @@ if reclaimed ~= '' then
 			held[holder_id] = nil
 		end
 	end
-	if slots and beside >= slots then
-		return refuse('held', 0, 0)
+	-- Too many: one of them is dead, as we are alive.  It has not renewed for the
+	-- longest time; were it another, that could have its lease back in turn.
+	table.sort(beside, function(a, b) return held[a].ends < held[b].ends end)
+	if slots and #beside >= slots then
+		drop_holder(beside[1], held[beside[1]])
+		held[beside[1]] = nil
 	end
 	if kind == 'exclusive' then
 		call('SET', TOKEN, reclaimed)
@@ -295,8 +316,7 @@ if may_wait then
 end
 
 if grace > 0 then
-	return refuse('grace', math.min(BEAT_MS, grace), grace, nil,
-		{value = forgot, since = since})
+	return refuse_for_grace(grace, forgot, since)
 end
 
 if foreign then
@@ -324,8 +344,7 @@ if overdue == 0 and (first == id or not first and free <= now) then
 	if grace <= 0 or ARGV[14] == 'no-grace' then
 		return take(free, obstacles, least)
 	end
-	return refuse('grace', math.min(BEAT_MS, grace), grace, nil,
-		{value = forgot, since = since})
+	return refuse_for_grace(grace, forgot, since)
 end
 
 local again = BEAT_MS

@@ -281,12 +281,21 @@ local function check_epoch(epoch, ttl)
 	if not (run and line) then
 		return 0, 0, '', 0 -- no server that is known does so
 	end
-	if run ~= old_run or line ~= old_line then
+	if old_run and tonumber(least) >= 2^53 then -- malformed
+		epoch, old_run, least = nil, nil, nil
+	end
+	local begins_later = old_run and tonumber(began) > now + 1000
+
+	-- The clock has been set back: what began before then has to begin again.
+	if begins_later then
+		began = now
+	end
+	if run ~= old_run or line ~= old_line or begins_later then
 		local uptime = tonumber(string.match(server, 'uptime_in_seconds:(%d+)') or 0)
 		-- All zeros: this process has never followed another, or loaded its data.
 		local promoted = string.find(replication, 'master_replid2:0*[1-9a-f]')
 
-		if run ~= old_run or promoted then
+		if run ~= old_run or line ~= old_line and promoted then
 			-- Both were rounded down to a second.
 			began = (math.floor(now / 1000) - uptime + 1) * 1000
 			why = 'restart'
@@ -300,6 +309,5 @@ local function check_epoch(epoch, ttl)
 		call('SET', EPOCH, string.format('%s %s %.0f %.0f %s', run, line, began,
 			least, why))
 	end
-	-- Not longer than one ttl, should the clock have been set back.
-	return math.min(ttl, began + ttl - now), tonumber(least), why, tonumber(began)
+	return began + ttl - now, tonumber(least), why, tonumber(began)
 end

@@ -200,18 +200,18 @@ static bool is_settled(void *context)
 static int tell_silence(const struct sentinels *sentinels,
 			const struct vote *votes, char *error, size_t size)
 {
-	int i, worth = 0;
+	int i, worth = 0, err = 0;
 
-	for (i = 0; i < sentinels->count; i++) {
-		if (votes[i].err == -ECANCELED)
+	for (i = 0; i < sentinels->count; i++)
+		if (!err || votes[i].err == -ECANCELED ||
+		    (!store_error_is_final(votes[i].err) &&
+		     store_error_is_final(err))) {
 			worth = i;
-		else if (!store_error_is_final(votes[i].err) &&
-			 store_error_is_final(votes[worth].err))
-			worth = i;
-	}
+			err = votes[i].err;
+		}
 	snprintf(error, size, "no sentinel of %.400s answers: %.550s",
 		 sentinels->text, sentinels->links[worth].error);
-	return votes[worth].err;
+	return err;
 }
 
 /* The index of the vote that counts, or a negative errno. */

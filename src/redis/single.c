@@ -62,7 +62,8 @@ struct store *store_clone(const struct store *store, int cancel_fd)
 		return NULL;
 	link_copy(&clone->link, &store->link);
 	clone->cancel_fd = cancel_fd;
-	clone->doubt = store->doubt;
+	/* What is on its way beside it may come later than what it sends. */
+	clone->doubt = true;
 	return clone;
 }
 
@@ -218,7 +219,8 @@ int store_acquire(struct store *store, const struct claim *claim,
 	freeReplyObject(answer);
 	/* An error may come from the middle of the script. */
 	store->claimed = result != STORE_REFUSED || refusal->place > 0 ||
-			 refusal->reason == REFUSAL_TAKEN || store->doubt;
+			 refusal->reason == REFUSAL_TAKEN ||
+			 refusal->reason == REFUSAL_GRACE || store->doubt;
 	if (result == STORE_DONE) {
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
@@ -273,6 +275,10 @@ static int reclaim(struct store *store, const struct claim *claim,
 	redisReply *answer;
 	int result;
 
+	/* It may have taken long until we are here. */
+	if (clock_boot_ns() >= deadline_ns)
+		return link_fail(&store->link, -ETIMEDOUT,
+				 "get an answer from");
 	/* What is to be told is why the renewal was refused. */
 	memcpy(error, store->link.error, sizeof(error));
 	fill_acquire(store, &call, &text, claim, grant->token);
@@ -290,7 +296,7 @@ static int reclaim(struct store *store, const struct claim *claim,
 }
 
 int store_renew(struct store *store, const struct claim *claim,
-		const struct grant *grant, int64_t deadline_ns,
+		const struct grant *grant, bool stands, int64_t deadline_ns,
 		struct asked *asked)
 {
 	struct call call = {
@@ -314,7 +320,7 @@ int store_renew(struct store *store, const struct claim *claim,
 			     sizeof(store->link.error));
 	result = name_denied(store, &call, answer, result);
 	freeReplyObject(answer);
-	if (result != STORE_REFUSED)
+	if (result != STORE_REFUSED || !stands)
 		return result;
 	result = reclaim(store, claim, grant, deadline_ns);
 	if (result == STORE_DONE)
