@@ -183,7 +183,7 @@ static int find_majority(const struct vote *votes, int count, int of)
 static bool is_settled(void *context)
 {
 	struct sentinels *sentinels = context;
-	struct vote votes[URL_HOSTS_MAX];
+	struct vote votes[URL_HOSTS_MAX] = { 0 };
 	int i;
 
 	for (i = 0; i < sentinels->count; i++) {
@@ -279,7 +279,7 @@ int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
 {
 	struct call call = { 0 };
 	struct link *links[URL_HOSTS_MAX];
-	struct vote votes[URL_HOSTS_MAX];
+	struct vote votes[URL_HOSTS_MAX] = { 0 };
 	struct link_wait part = { .cancel_fd = wait->cancel_fd };
 	int i, count = 0, counts;
 	int64_t now_ns = clock_boot_ns();
