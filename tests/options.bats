@@ -275,9 +275,7 @@ bad_value() {
 }
 
 @test "what is not built yet: 64, and said" {
-	for option in --min-replicas=1; do
-		bad "is not built yet" -- "$option" "$name" touch "$work/ran"
-	done
+	bad "is not built yet" -- --min-replicas=1 "$name" touch "$work/ran"
 }
 
 @test "options that there are not, or not so: 64" {
