@@ -138,7 +138,7 @@ proxy_info() {
 			</dev/null >"$work/screen" || code=$?
 		[ "$code" = 2 ]
 		within $((width - 8)) "$(tr -d '\r' <"$work/screen" | wc -L)" "$width" "is the longest line"
-		[[ $(tr -s ' \r\n' ' ' <"$work/screen") == *" lacks +info ~cflock:* -> ACL SETUSER jobs +info ~cflock:* "* ]]
+		[[ $(tr -s ' \r\n' ' ' <"$work/screen") == *" lacks ~cflock:* +info -> ACL SETUSER jobs ~cflock:* +info "* ]]
 	done
 	code=0
 	script -qec "stty cols 5; '$CTL' doctor" /dev/null </dev/null >"$work/screen" || code=$?
@@ -296,7 +296,7 @@ proxy_info() {
 	}
 	user_may -info
 	examine 2
-	all_ok_but version mode role persistence eviction replicas rights
+	all_ok_but version mode role rights persistence eviction replicas
 	found danger rights "lacks +info" "ACL SETUSER jobs +info"
 	for finding in version mode role persistence eviction replicas; do
 		found warning "$finding" "unknown, as this user may not ask for INFO" "ACL SETUSER jobs +info"

@@ -95,7 +95,7 @@ with_conf() {
 		[[ $stderr == *"$conf:"[12]:* ]]
 		[ ! -e "$work/ran" ]
 	done
-	for line in 'retry-failed = yes' $'shared = yes\ncooldown = 5s' 'server = redis+cluster://h' $'ttl = 1s\nrenew-by = 99'; do
+	for line in 'retry-failed = yes' $'shared = yes\ncooldown = 5s' 'server = rediss+cluster://h' $'ttl = 1s\nrenew-by = 99'; do
 		if [[ $line == server* ]]; then unset CFLOCK_SERVER; fi
 		run --separate-stderr with_conf "$line" "$CFLOCK" "$name" touch "$work/ran"
 		[ "$status" = 64 ] || fail "$status of $line: $stderr"

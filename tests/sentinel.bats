@@ -349,7 +349,7 @@ nothing_is_left() {
 	[ "$code" = 0 ] || [ "$code" = 79 ] || fail "$code: $(cat "$work/stderr-a")"
 	ended_well b
 	ended_well c
-	[ "$(sort -u "$work/began" | wc -l)" = 3 ]
+	[ "$(sort -u "$work/began" | wc -l)" = 3 ] || fail "began: $(cat "$work/began")"
 }
 
 @test "the master dies while the lock is held and waited for" {
