@@ -43,7 +43,7 @@ as_user() {
 	says "the server wants a password" "CFLOCK_PASSWORD"
 	took 0 2000
 	[ ! -e "$work/ran" ]
-	[ -z "$(REDISCLI_AUTH=secret redis-cli -s "$work/r/redis.sock" keys '*')" ]
+	[ "$(REDISCLI_AUTH=secret redis-cli -s "$work/r/redis.sock" keys '*')" = cflock:epoch ]
 }
 
 @test "WRONGPASS: 77, the password is not shown" {
@@ -218,7 +218,7 @@ start_loading() {
 		"for i = 1, $1 do redis.call('set', 'k' .. i, string.rep('x', 200)) end" 0
 	redis-cli -s "$work/r/redis.sock" save
 	stop_redis "$work/r"
-	start_redis "$work/r" --key-load-delay 1000 --loading-process-events-interval-bytes 1024
+	YOUNG_REDIS=1 start_redis "$work/r" --key-load-delay 1000 --loading-process-events-interval-bytes 1024
 	redis-cli -s "$work/r/redis.sock" get k1 | grep -q LOADING
 }
 

@@ -339,10 +339,10 @@ time.sleep(60)' "$work/mute.sock" </dev/null 3>&- &
 	for url in "unix://$work/r/redis.sock?db=3" "redis://127.0.0.1:$port/3"; do
 		expect 0 "$CFLOCK" -S "$url" "$name" sh -c '
 			redis-cli -s "$work/r/redis.sock" -n 3 exists "$key"
-			redis-cli -s "$work/r/redis.sock" keys "*"'
+			redis-cli -s "$work/r/redis.sock" keys "cflock:{*"'
 		[ "$output" = 1 ]
 		is_silent
-		[ "$(rcli_r -n 3 keys '*')" = "$key:token" ]
+		[ "$(rcli_r -n 3 keys 'cflock:{*')" = "$key:token" ]
 	done
 }
 
