@@ -1,5 +1,6 @@
 /*
- * The store that is one Redis server.
+ * The store that is one Redis server, or whatever its link finds instead: the
+ * master that sentinels name, the node of a cluster that has the lock's slot.
  *
  * A request is one script call.  On a new connection AUTH and SELECT go out in
  * the same packet, so that a run costs two round trips in all: acquire and
