@@ -197,11 +197,11 @@ syslog_texts() {
 @test "the summary: of all renewals the slowest, and the smallest that was left" {
 	start_json -t 3s "$name" sh -c 'read -r _ <"$work/go"'
 	wait_until came renewed
-	# The second is 250 ms late.
+	# One takes 600 ms, less what a busy machine was late to ask.
 	came_renewed() { came 'renewed[a-z_]*' "$1"; }
 	since=$(now_ms)
 	freeze_redis
-	wait_until ms_since 850
+	wait_until ms_since 1200
 	thaw_redis
 	wait_until came_renewed 3
 	let_go
@@ -211,8 +211,8 @@ syslog_texts() {
 	[ "$(sort -n "$work/left" | head -n 1)" = "$(field summary smallest_left_ms)" ]
 	fields 'renewed|renewed_late' took_ms >"$work/took"
 	[ "$(sort -n "$work/took" | tail -n 1)" = "$(field summary slowest_renewal_ms)" ]
-	within 1200 "$(field summary smallest_left_ms)" 2250 smallest_left_ms
-	within 200 "$(field summary slowest_renewal_ms)" 800 slowest_renewal_ms
+	within 900 "$(field summary smallest_left_ms)" 2250 smallest_left_ms
+	within 100 "$(field summary slowest_renewal_ms)" 1600 slowest_renewal_ms
 	[ "$(sed -n 1p "$work/left")" -gt 2250 ]
 }
 
