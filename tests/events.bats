@@ -195,13 +195,13 @@ syslog_texts() {
 }
 
 @test "the summary: of all renewals the slowest, and the smallest that was left" {
-	start_json -t 3s "$name" sh -c 'read -r _ <"$work/go"'
+	start_json -t 12s "$name" sh -c 'read -r _ <"$work/go"'
 	wait_until came renewed
-	# One takes 600 ms, less what a busy machine was late to ask.
+	# Due 2.4 s after it: the second takes 1 s, and what a busy machine is late.
 	came_renewed() { came 'renewed[a-z_]*' "$1"; }
 	since=$(now_ms)
 	freeze_redis
-	wait_until ms_since 1200
+	wait_until ms_since 3400
 	thaw_redis
 	wait_until came_renewed 3
 	let_go
@@ -211,9 +211,9 @@ syslog_texts() {
 	[ "$(sort -n "$work/left" | head -n 1)" = "$(field summary smallest_left_ms)" ]
 	fields 'renewed|renewed_late' took_ms >"$work/took"
 	[ "$(sort -n "$work/took" | tail -n 1)" = "$(field summary slowest_renewal_ms)" ]
-	within 900 "$(field summary smallest_left_ms)" 2250 smallest_left_ms
-	within 100 "$(field summary slowest_renewal_ms)" 1600 slowest_renewal_ms
-	[ "$(sed -n 1p "$work/left")" -gt 2250 ]
+	within 7000 "$(field summary smallest_left_ms)" 8700 smallest_left_ms
+	within 800 "$(field summary slowest_renewal_ms)" 2600 slowest_renewal_ms
+	[ "$(sed -n 1p "$work/left")" -gt 8700 ]
 }
 
 @test "no renewal: none of its numbers" {
