@@ -200,7 +200,7 @@ has_lines() {
 	start_redis "$work/redis"
 	export CFLOCK_SERVER=unix://$work/redis/redis.sock
 	redis-cli -s "$work/redis/redis.sock" set "cflock:{$name}" x px 600000
-	export -f start_redis stop_redis wait_until wait_gone is_zombie fail
+	export -f start_redis looks_old stop_redis wait_until wait_gone is_zombie fail
 	on_screen <<-END
 		start 10 150 "$CTL" watch
 		row 1 ^unix:.* 1 lock$
