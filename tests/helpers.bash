@@ -23,7 +23,8 @@ wait_until() {
 	local end=$((SECONDS + WAIT_LIMIT_S))
 
 	until "$@" >/dev/null 2>&1; do
-		[ "$SECONDS" -lt "$end" ] || fail "waited $WAIT_LIMIT_S s for: $*"
+		# Where the caller tests it, the shell does not end by itself.
+		[ "$SECONDS" -lt "$end" ] || fail "waited $WAIT_LIMIT_S s for: $*" || return 1
 		sleep 0.01
 	done
 }
@@ -32,7 +33,7 @@ wait_gone() {
 	local end=$((SECONDS + WAIT_LIMIT_S))
 
 	while kill -0 "$1" 2>/dev/null && ! is_zombie "$1"; do
-		[ "$SECONDS" -lt "$end" ] || fail "process $1 is still there"
+		[ "$SECONDS" -lt "$end" ] || fail "process $1 is still there" || return 1
 		sleep 0.01
 	done
 }
