@@ -323,6 +323,16 @@ static enum link_stage connected(struct link *link)
 	return start_sending(link);
 }
 
+/* This address was of no use.  False when it was the last. */
+static bool turn_to_next(struct link *link)
+{
+	avoid_node(link);
+	if (link->address + 1 == link->address_count)
+		return false;
+	link->address++;
+	return true;
+}
+
 /* Each address gets its share of the time. */
 static enum link_stage try_address(struct link *link)
 {
@@ -338,10 +348,8 @@ static enum link_stage try_address(struct link *link)
 			return connected(link);
 		if (err == CONN_WAITS)
 			return link->stage = LINK_CONNECTING;
-		avoid_node(link);
-		if (link->address + 1 == link->address_count)
+		if (!turn_to_next(link))
 			return end(link, link_fail(link, err, "connect to"));
-		link->address++;
 	}
 }
 
@@ -357,10 +365,8 @@ static enum link_stage step_connecting(struct link *link, bool is_late)
 		return link->stage;
 	if (!err)
 		return connected(link);
-	avoid_node(link);
-	if (link->address + 1 == link->address_count)
+	if (!turn_to_next(link))
 		return end(link, link_fail(link, err, "connect to"));
-	link->address++;
 	return try_address(link);
 }
 

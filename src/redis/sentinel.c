@@ -189,7 +189,6 @@ static bool is_settled(void *context)
 	for (i = 0; i < sentinels->count; i++) {
 		struct link *link = &sentinels->links[i];
 
-		memset(&votes[i], 0, sizeof(votes[i]));
 		if (link->stage == LINK_IDLE && !link->err && link->answer)
 			take_vote(link, &votes[i]);
 	}

@@ -136,7 +136,7 @@ static void add_keys(const struct store *store, struct call *call,
 			 "cflock:{%s}%s", name, suffixes[i]);
 	/* One for all locks, as a server forgets them together; but in a cluster
 	 * not in reach of the lock's own keys. */
-	if (store->link.url.kind == URL_CLUSTER)
+	if (single_is_cluster(store))
 		snprintf(call->keys[call->key_count++], CALL_KEY_MAX_BYTES,
 			 "cflock:{%s}:epoch", name);
 	else
