@@ -45,6 +45,11 @@ struct timespec clock_timespec(int64_t ns)
 	return ts;
 }
 
+int64_t clock_wall_us(void)
+{
+	return read_ns(CLOCK_REALTIME) / 1000;
+}
+
 int64_t clock_wall_ms(void)
 {
 	return read_ns(CLOCK_REALTIME) / NS_PER_MS;

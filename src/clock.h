@@ -33,5 +33,6 @@ struct timespec clock_timespec(int64_t ns);
 
 /* Unix time in ms, for showing to people only. */
 int64_t clock_wall_ms(void);
+int64_t clock_wall_us(void);
 
 #endif

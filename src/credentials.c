@@ -12,16 +12,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Longer than any good URL. */
-#define URL_SOURCE_MAX sizeof(((struct credentials *)NULL)->server)
+/* One URL of those in `text`, as a text of its own.  Returns `buffer`. */
+static char *cut_out(const char *text, const struct url_span *span,
+		     char buffer[URL_SOURCE_MAX])
+{
+	snprintf(buffer, URL_SOURCE_MAX, "%.*s", (int)span->length,
+		 text + span->start);
+	return buffer;
+}
 
 void credentials_hide(char *text)
 {
-	struct url_span spans[URL_PASSWORDS_MAX];
-	int i, count = url_password_spans(text, spans);
+	struct url_span url, spans[URL_PASSWORDS_MAX];
+	char one[URL_SOURCE_MAX];
+	size_t from = 0;
+	int i, count;
 
-	for (i = 0; i < count; i++)
-		memset(text + spans[i].start, '*', spans[i].length);
+	while (url_find(text, from, &url)) {
+		count = url_password_spans(cut_out(text, &url, one), spans);
+		for (i = 0; i < count; i++)
+			memset(text + url.start + spans[i].start, '*',
+			       spans[i].length);
+		from = url.start + url.length;
+	}
+	explicit_bzero(one, sizeof(one));
 }
 
 /* Copies the URL `text` without its passwords, and without an empty "@". */
@@ -75,11 +89,23 @@ static void take_variable(const char *name, bool is_url, char *out, size_t size)
 	unsetenv(name);
 }
 
-void credentials_export_server(const char *server)
+void credentials_export_servers(const char *servers, bool adds)
 {
-	char text[URL_SOURCE_MAX];
+	const char *before = adds ? getenv("CFLOCK_SERVER") : NULL;
+	char text[URL_SOURCE_MAX], one[URL_SOURCE_MAX];
+	struct url_span url;
+	size_t from = 0, used;
 
-	copy_without_password(server, text, sizeof(text));
+	snprintf(text, sizeof(text), "%s", before ? before : "");
+	while (url_find(servers, from, &url)) {
+		used = strlen(text);
+		if (used && used + 1 < sizeof(text))
+			text[used++] = ' ';
+		copy_without_password(cut_out(servers, &url, one), text + used,
+				      sizeof(text) - used);
+		from = url.start + url.length;
+	}
+	explicit_bzero(one, sizeof(one));
 	setenv("CFLOCK_SERVER", text, 1);
 }
 
@@ -92,7 +118,7 @@ void credentials_take(struct credentials *credentials)
 	take_variable("CFLOCK_SERVER", true, credentials->server,
 		      sizeof(credentials->server));
 	if (*credentials->server)
-		credentials_export_server(credentials->server);
+		credentials_export_servers(credentials->server, false);
 }
 
 __attribute__((format(printf, 3, 4))) static int

@@ -8,9 +8,12 @@
 #include "options.h"
 #include "url.h"
 
+/* More than the URLs of all servers take. */
+#define URL_SOURCE_MAX 8192
+
 /* What stood in the environment; "" when not set. */
 struct credentials {
-	char server[8192];                        /* longer than any good URL */
+	char server[URL_SOURCE_MAX];              /* as it stood there */
 	char password[URL_PASSWORD_MAX + 1];      /* CFLOCK_PASSWORD */
 	char rediscli_auth[URL_PASSWORD_MAX + 1]; /* REDISCLI_AUTH */
 };
@@ -19,14 +22,17 @@ struct credentials {
  * Fills *credentials from the environment; a value that is too long is cut,
  * but not to a length that is allowed.  Then overwrites the passwords in the
  * environment's memory, unsets CFLOCK_PASSWORD and REDISCLI_AUTH, and leaves
- * CFLOCK_SERVER without its password.
+ * CFLOCK_SERVER without its passwords.
  */
 void credentials_take(struct credentials *credentials);
 
-/* Has the command find the same server: CFLOCK_SERVER, without the password. */
-void credentials_export_server(const char *server);
+/*
+ * Has the command find the same servers: CFLOCK_SERVER, without passwords.
+ * `adds`: behind those that stand there.
+ */
+void credentials_export_servers(const char *servers, bool adds);
 
-/* Overwrites the password in the URL `text` with '*'. */
+/* Overwrites the passwords in the URLs of `text` with '*'. */
 void credentials_hide(char *text);
 
 /*

@@ -171,7 +171,9 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 {
 	switch (key) {
 	case 'S':
-		arguments->service.server = optarg;
+		if (arguments->service.server_count <= URL_LIST_MAX)
+			arguments->service.servers
+				[arguments->service.server_count++] = optarg;
 		arguments->given |= TAKES_SERVER;
 		return 0;
 	case 'P':
@@ -345,19 +347,19 @@ static int open_service(struct arguments *arguments)
 		log_line(LOG_FATAL, "%s", error);
 		return err == -EBADF ? EXIT_BAD_CONFIG : EXIT_BAD_USAGE;
 	}
-	err = tlsprogram_become(TLS_PROGRAM, &options.server);
+	err = tlsprogram_become(TLS_PROGRAM, &options.servers);
 	if (err) {
 		log_line(LOG_FATAL,
 			 "cannot " TLSPROGRAM_DOING(TLS_PROGRAM) ": %s",
 			 strerror(-err));
 		return EXIT_OS_ERROR;
 	}
-	url_format(&options.server, arguments->ctl.server,
-		   sizeof(arguments->ctl.server));
-	if (options.server.has_password || options.server.is_tls)
+	url_list_format(&options.servers, arguments->ctl.server,
+			sizeof(arguments->ctl.server));
+	if (options_have_secrets(&options))
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	arguments->ctl.options = &options;
-	arguments->ctl.store = store_open(&options.server, -1);
+	arguments->ctl.store = store_open(&options.servers, -1);
 	return arguments->ctl.store ? 0 : ctl_fail_memory();
 }
 

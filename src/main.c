@@ -365,7 +365,7 @@ static int acquire_and_run(struct run *run)
 	int err;
 
 	run->begun = clock_now();
-	run->store = store_open(&run->options.server, run->signals.cancel_fd);
+	run->store = store_open(&run->options.servers, run->signals.cancel_fd);
 	if (!run->store)
 		return run_fail_os("make room for a connection", -ENOMEM);
 	err = acquire(run->store, &request, &answer);
@@ -385,6 +385,8 @@ static int acquire_and_run(struct run *run)
 	event_set_token(run->grant.token);
 	tell_granted(clock_elapsed_ns(run->begun, run->granted), &run->claim,
 		     &run->grant);
+	if (*store_trouble(run->store))
+		tell_minority(store_trouble(run->store));
 	lease_grant(&run->lease, &run->policy, run->grant.sent);
 	return run->options.attach ? attach_hold(run) : run_command(run);
 }
@@ -492,9 +494,9 @@ int main(int argc, char **argv)
 	}
 
 	/* The loader may not find OpenSSL, and nobody is there to say so. */
-	if (run.options.attach && tlsprogram_is_needed(&run.options.server))
+	if (run.options.attach && tlsprogram_is_needed(&run.options.servers))
 		attach_expect_more();
-	err = tlsprogram_become(TLS_PROGRAM, &run.options.server);
+	err = tlsprogram_become(TLS_PROGRAM, &run.options.servers);
 	if (err) {
 		set_up_messages(&run.options);
 		if (run.options.attach)
@@ -509,7 +511,7 @@ int main(int argc, char **argv)
 	 * No core, and no debugger of this user, is to find password or key.  exec
 	 * undoes it, so the command has what it would have had.
 	 */
-	if (run.options.server.has_password || run.options.server.is_tls)
+	if (options_have_secrets(&run.options))
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	/* In the background they would be kept from whoever waits for their end. */
 	if (run.options.attach)

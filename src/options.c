@@ -237,7 +237,7 @@ static int read_command_line(struct optvalues *values, int argc, char **argv)
 	char short_options[2 * OPTTABLE_ROWS + 3] = "+:";
 	char source[64], variable[64];
 	size_t i, longs = 0, shorts = 2;
-	int key, rc;
+	int key, rc, servers = 0;
 
 	for (i = 0; i < OPTTABLE_ROWS; i++) {
 		const struct opttable_row *row = &opttable[i];
@@ -274,7 +274,7 @@ static int read_command_line(struct optvalues *values, int argc, char **argv)
 		values->source = source;
 		rc = row->set(values, optarg);
 		if (key == 'S' && !rc)
-			credentials_export_server(optarg);
+			credentials_export_servers(optarg, servers++ > 0);
 		if (key == 'S')
 			credentials_hide(optarg);
 		if ((key == OPT_PASSWORD_FILE ||
@@ -299,13 +299,17 @@ static int check_file(struct optvalues *values, const char *key,
 	return -EBADF;
 }
 
-/* Completes the server by what is set for TLS, if that is how it is reached. */
+/* Completes the servers by what is set for TLS, if that is how they are reached. */
 static int merge_tls(struct optvalues *values)
 {
+	const struct url_list *servers = &values->options.servers;
 	const struct url_tls *tls = &values->tls;
-	int rc;
+	bool is_used = false;
+	int i, rc;
 
-	if (!values->options.server.is_tls)
+	for (i = 0; i < servers->count; i++)
+		is_used |= servers->urls[i].is_tls;
+	if (!is_used)
 		return 0;
 	if (tls->key && !tls->cert)
 		return bad_usage(values, "--tls-key: it needs --tls-cert, the "
@@ -317,8 +321,9 @@ static int merge_tls(struct optvalues *values)
 		rc = check_file(values, "tls-cert", tls->cert);
 	if (!rc)
 		rc = check_file(values, "tls-key", tls->key);
-	if (!rc)
-		values->options.server.tls = *tls;
+	for (i = 0; i < servers->count && !rc; i++)
+		if (servers->urls[i].is_tls)
+			servers->urls[i].tls = *tls;
 	return rc;
 }
 
@@ -341,12 +346,57 @@ static int check_combinations(struct optvalues *values)
 	return OPTIONS_RUN;
 }
 
-/* A password from the environment; -EBADF when it is too long. */
-static int set_password(struct optvalues *values, const char *variable,
-			const char *password)
+/* True when both name the same server, whatever their databases. */
+static bool is_same_server(const struct url *a, const struct url *b)
 {
-	struct url *server = &values->options.server;
+	if (a->is_unix || b->is_unix)
+		return a->is_unix && b->is_unix && !strcmp(a->path, b->path);
+	return !strcmp(a->host, b->host) && a->port == b->port;
+}
 
+/* Of a majority that would not be one; NULL: nothing. */
+static const char *wrong_with_servers(const struct options *options)
+{
+	const struct url_list *servers = &options->servers;
+	int i, j;
+
+	for (i = 0; i < servers->count; i++)
+		if (servers->urls[i].kind != URL_SINGLE)
+			return "several servers are independent masters, each "
+			       "by its own redis://, rediss:// or unix:// "
+			       "address; a group with Sentinel, or a Cluster, "
+			       "is one server";
+	for (i = 0; i < servers->count; i++)
+		for (j = 0; j < i; j++)
+			if (is_same_server(&servers->urls[i],
+					   &servers->urls[j]))
+				return "one of the servers is given twice: its "
+				       "vote would count twice";
+	if (servers->count % 2 == 0)
+		return "an even number of servers bears no more failures than "
+		       "one less; give 1, 3, 5 or 7";
+	if (options->slots)
+		return "--slots: several servers cannot count slots, as a "
+		       "majority of each could be another's; use one server";
+	return NULL;
+}
+
+static int check_servers(struct optvalues *values)
+{
+	const char *why = values->options.servers.count > 1
+				  ? wrong_with_servers(&values->options)
+				  : NULL;
+
+	if (!why)
+		return 0;
+	bad_usage(values, "%s", why);
+	return values->has_server_argument ? -EINVAL : -EBADF;
+}
+
+/* A password from the environment; -EBADF when it is too long. */
+static int set_password(struct optvalues *values, struct url *server,
+			const char *variable, const char *password)
+{
 	if (strlen(password) >= sizeof(server->password)) {
 		snprintf(values->error, OPTIONS_ERROR_MAX,
 			 "%s: it is longer than %d bytes", variable,
@@ -360,16 +410,16 @@ static int set_password(struct optvalues *values, const char *variable,
 
 /* Finds the password, when the URL has none. */
 static int merge_password(struct optvalues *values,
-			  const struct credentials *credentials)
+			  const struct credentials *credentials,
+			  struct url *server)
 {
-	struct url *server = &values->options.server;
 	bool has_file = *values->password_file;
 	int rc;
 
 	if (server->has_password)
 		return 0;
 	if (*credentials->password && !values->has_password_file_argument)
-		return set_password(values, "CFLOCK_PASSWORD",
+		return set_password(values, server, "CFLOCK_PASSWORD",
 				    credentials->password);
 	if (has_file) {
 		rc = credentials_read_file(values->password_file,
@@ -378,7 +428,7 @@ static int merge_password(struct optvalues *values,
 		return rc;
 	}
 	if (*credentials->rediscli_auth)
-		return set_password(values, "REDISCLI_AUTH",
+		return set_password(values, server, "REDISCLI_AUTH",
 				    credentials->rediscli_auth);
 	if (!server->has_user)
 		return 0;
@@ -387,6 +437,20 @@ static int merge_password(struct optvalues *values,
 		 "set password-file or CFLOCK_PASSWORD (a password without a "
 		 "user is written redis://:password@host)");
 	return -EBADF;
+}
+
+/* Completes the servers, and checks whether they can be used together. */
+static int merge_servers(struct optvalues *values,
+			 const struct credentials *credentials)
+{
+	const struct url_list *servers = &values->options.servers;
+	int i, rc = check_servers(values);
+
+	if (!rc)
+		rc = merge_tls(values);
+	for (i = 0; i < servers->count && !rc; i++)
+		rc = merge_password(values, credentials, &servers->urls[i]);
+	return rc;
 }
 
 static int read_sources(struct optvalues *values,
@@ -411,9 +475,7 @@ static int read_sources(struct optvalues *values,
 	if (rc == OPTIONS_RUN)
 		rc = check_combinations(values);
 	if (rc == OPTIONS_RUN)
-		rc = merge_tls(values);
-	if (rc == OPTIONS_RUN)
-		rc = merge_password(values, credentials);
+		rc = merge_servers(values, credentials);
 	return rc;
 }
 
@@ -482,17 +544,15 @@ static int read_service(struct optvalues *values,
 	if (!rc)
 		rc = read_environment(values, credentials);
 	values->on_command_line = true;
-	if (!rc)
-		rc = read_argument(values, 'S', arguments->server);
+	for (i = 0; i < arguments->server_count && !rc; i++)
+		rc = read_argument(values, 'S', arguments->servers[i]);
 	if (!rc)
 		rc = read_argument(values, OPT_PASSWORD_FILE,
 				   arguments->password_file);
 	for (i = 0; i < OPTIONS_TLS && !rc; i++)
 		rc = read_argument(values, OPT_TLS_CA_FILE + i,
 				   arguments->tls[i]);
-	if (!rc)
-		rc = merge_tls(values);
-	return rc ? rc : merge_password(values, credentials);
+	return rc ? rc : merge_servers(values, credentials);
 }
 
 int options_read_service(const struct service_arguments *arguments,
@@ -501,13 +561,13 @@ int options_read_service(const struct service_arguments *arguments,
 	char text[OPTIONS_ERROR_MAX] = "";
 	struct credentials credentials;
 	struct optvalues values;
-	int rc;
+	int i, rc;
 
 	opttable_init(&values, text);
 	credentials_take(&credentials);
 	rc = read_service(&values, &credentials, arguments);
-	if (arguments->server)
-		credentials_hide(arguments->server);
+	for (i = 0; i < arguments->server_count; i++)
+		credentials_hide(arguments->servers[i]);
 	if (rc)
 		copy_printable(error, text);
 	else
@@ -515,6 +575,17 @@ int options_read_service(const struct service_arguments *arguments,
 	explicit_bzero(&credentials, sizeof(credentials));
 	explicit_bzero(&values, sizeof(values));
 	return rc;
+}
+
+bool options_have_secrets(const struct options *options)
+{
+	const struct url_list *servers = &options->servers;
+	int i;
+
+	for (i = 0; i < servers->count; i++)
+		if (servers->urls[i].has_password || servers->urls[i].is_tls)
+			return true;
+	return false;
 }
 
 bool name_is_valid(const char *name)

@@ -23,7 +23,8 @@ struct options {
 	pid_t attach;         /* 0 when not given */
 
 	bool has_server_argument; /* -S */
-	struct url server;        /* credentials of all sources merged in */
+	/* With the credentials of all sources; several: independent masters. */
+	struct url_list servers;
 
 	bool shared;         /* -s */
 	int slots;           /* --slots; 0 when not given */
@@ -56,11 +57,11 @@ enum options_action {
 /*
  * Reads all sources into *options.  Pointers in it are borrowed from argv, or
  * live as long as the process.  Passwords are wiped from argv and from the
- * environment's memory, and CFLOCK_PASSWORD, REDISCLI_AUTH and the password in
+ * environment's memory, and CFLOCK_PASSWORD, REDISCLI_AUTH and the passwords in
  * CFLOCK_SERVER are taken out of the environment, so that the command cannot
- * inherit them.  The server, the password-file and what is set for TLS on the
- * command line stand in the environment afterwards, so that a cflockctl in the command finds
- * the same service.
+ * inherit them.  The servers, the password-file and what is set for TLS on the
+ * command line stand in the environment afterwards, so that a cflockctl in the
+ * command finds the same service.
  *
  * Returns an enum options_action (>= 0), or, with one line without newline in
  * `error`, -EINVAL for bad usage (EXIT_BAD_USAGE) or -EBADF for a bad
@@ -85,7 +86,8 @@ enum {
 
 /* What a command line says of the service; NULL: nothing. */
 struct service_arguments {
-	char *server; /* its password is wiped */
+	char *servers[URL_LIST_MAX + 1]; /* as many -S; passwords are wiped */
+	int server_count;
 	const char *password_file;
 	const char *tls[OPTIONS_TLS];
 };
@@ -98,6 +100,9 @@ struct service_arguments {
 int options_read_service(const struct service_arguments *arguments,
 			 struct options *options,
 			 char error[OPTIONS_ERROR_MAX]);
+
+/* Whether what is in memory must not be seen: a password, or a private key. */
+bool options_have_secrets(const struct options *options);
 
 /* The text of --help, for stdout; a static string. */
 const char *options_usage(void);

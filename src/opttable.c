@@ -200,25 +200,24 @@ static int set_conflict_exit_code(struct optvalues *values, const char *value)
 	return 0;
 }
 
-static int set_server(struct optvalues *values, const char *value)
+static int add_server(struct optvalues *values, const char *text)
 {
+	struct url_list *servers = &values->options.servers;
+	struct url *url = &servers->urls[servers->count];
 	const char *why;
 	int rc;
 
-	if (values->on_command_line && values->has_server_argument)
-		return refuse(values,
-			      "several servers (quorum) are not built yet");
-	if (values->on_command_line)
-		values->has_server_argument = true;
-
-	rc = url_parse(value, &values->options.server, &why);
+	if (servers->count == URL_LIST_MAX)
+		return refuse(values, "there can be %d servers at most",
+			      URL_LIST_MAX);
+	rc = url_parse(text, url, &why);
 	if (rc == -ENOSYS) {
 		refuse(values,
 		       "%s; use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
 		       why);
 		return -EINVAL;
 	}
-	if (!rc && values->options.server.is_tls && !TLSPROGRAM_IS_BUILT) {
+	if (!rc && url->is_tls && !TLSPROGRAM_IS_BUILT) {
 		refuse(values, "this cflock was built without OpenSSL, so it "
 			       "cannot speak TLS (rediss://)");
 		return -EBADF;
@@ -232,7 +231,29 @@ static int set_server(struct optvalues *values, const char *value)
 		       why);
 		return -EBADF;
 	}
+	servers->count++;
 	return 0;
+}
+
+/* One or several; those of a stronger source replace those of a weaker one. */
+static int set_server(struct optvalues *values, const char *value)
+{
+	struct url_span span = { 0, 0 };
+	char text[URL_SOURCE_MAX];
+	int rc = 0;
+
+	if (!values->on_command_line || !values->has_server_argument)
+		values->options.servers.count = 0;
+	values->has_server_argument = values->on_command_line;
+	do {
+		url_find(value, span.start + span.length, &span);
+		snprintf(text, sizeof(text), "%.*s", (int)span.length,
+			 value + span.start);
+		rc = add_server(values, text);
+	} while (!rc && value[span.start + span.length +
+			      strspn(value + span.start + span.length, " \t")]);
+	explicit_bzero(text, sizeof(text));
+	return rc;
 }
 
 static int set_password_file(struct optvalues *values, const char *value)
@@ -533,12 +554,14 @@ const struct opttable_row *opttable_find(int key)
 
 void opttable_init(struct optvalues *values, char error[OPTIONS_ERROR_MAX])
 {
+	static struct url urls[URL_LIST_MAX];
+
+	memset(&urls[0], 0, sizeof(urls[0]));
+	strcpy(urls[0].host, "127.0.0.1");
+	urls[0].port = URL_DEFAULT_PORT;
 	*values = (struct optvalues){
 		.options = {
-			.server = {
-				.host = "127.0.0.1",
-				.port = URL_DEFAULT_PORT,
-			},
+			.servers = { urls, 1 },
 			.ttl_ns = 10 * NS_PER_S,
 			.renew_by_percent = 60,
 			.wait_ns = -1,

@@ -18,6 +18,7 @@
 
 #include "acquire.h"
 #include "event.h"
+#include "tell.h"
 
 /* A thread that makes requests of a few hundred bytes needs little. */
 #define STACK_BYTES (256 * 1024)
@@ -54,6 +55,7 @@ struct renewer {
 	struct lease lease;
 	int64_t retry_at_ns; /* CLOCK_BOOTTIME; not before */
 	bool paused, stopped, busy;
+	unsigned int trouble; /* with a minority, as it was told last; a hash */
 	bool is_refused;
 	char why[STORE_ERROR_MAX];
 	struct asked asked;    /* to end, as it was passed on */
@@ -390,6 +392,29 @@ static int64_t renewal_limit_ns(const struct renewer *renewer,
 	return limit_ns;
 }
 
+/* FNV-1a. */
+static unsigned int hash(const char *text)
+{
+	unsigned int value = 2166136261;
+
+	while (*text)
+		value = (value ^ (unsigned char)*text++) * 16777619;
+	return value;
+}
+
+/* What is wrong with servers that are not needed is told when it changes.  The
+ * store is the caller's. */
+static void tell_minority_once(struct renewer *renewer)
+{
+	const char *trouble = store_trouble(renewer->store);
+
+	if (hash(trouble) == renewer->trouble)
+		return;
+	renewer->trouble = hash(trouble);
+	if (*trouble)
+		tell_minority(trouble);
+}
+
 /* With the mutex held; lets go of it during the request. */
 static void renew_once(struct renewer *renewer)
 {
@@ -421,6 +446,8 @@ static void renew_once(struct renewer *renewer)
 	pthread_mutex_unlock(&renewer->mutex);
 	if (!is_quiet)
 		tell(renewer, &attempt);
+	if (!is_quiet && attempt.counts)
+		tell_minority_once(renewer);
 	pthread_mutex_lock(&renewer->mutex);
 	renewer->busy = false;
 	pthread_cond_broadcast(&renewer->idle);
@@ -486,6 +513,7 @@ struct renewer *renewer_new(struct store *store,
 	renewer->wake_fd = renewer->cancel_fd = renewer->news_fd = -1;
 	renewer->prefers_availability = request->prefers_availability;
 	renewer->statistics.least_left_ns = INT64_MAX;
+	renewer->trouble = hash(store_trouble(store));
 	pthread_mutex_init(&renewer->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

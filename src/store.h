@@ -71,6 +71,7 @@ enum refusal_reason {
 	REFUSAL_ANCESTOR, /* held by one of claim.ancestors */
 	REFUSAL_KIND,     /* others use it with other slots, or as shared */
 	REFUSAL_GRACE, /* the service may have forgotten leases: none for left_ms */
+	REFUSAL_VOTES, /* of several servers: nobody has a majority (yet) */
 };
 
 /* Why a claim was not granted, and how it stands. */
@@ -82,6 +83,7 @@ struct refusal {
 	int64_t waiting;  /* length of the line */
 	int64_t left_ms;  /* of the lease in the way; -1: without an end */
 	int64_t holders;  /* how many there are */
+	int64_t ticket;   /* of our place in the line; 0: none */
 	/* One who is in the way: holding the lock, or first in the line.
 	 * REFUSAL_KIND: its value says how others use the lock.  REFUSAL_GRACE:
 	 * "restart", "failover" or "flush"; since_ms: when. */
@@ -104,10 +106,11 @@ static inline bool store_error_is_final(int err)
 }
 
 /*
- * Makes a store for `url`; no input or output yet.  NULL without memory.
+ * Makes a store of the service at `urls`: one, or a majority of several that know
+ * nothing of one another.  No input or output yet.  NULL without memory.
  * Requests end with -ECANCELED when `cancel_fd` (-1: none) becomes readable.
  */
-struct store *store_open(const struct url *url, int cancel_fd);
+struct store *store_open(const struct url_list *urls, int cancel_fd);
 
 /* A store of its own to where `store` was last connected, without look-ups. */
 struct store *store_clone(const struct store *store, int cancel_fd);
@@ -170,13 +173,20 @@ int store_release(struct store *store, const struct claim *claim, bool lift,
 void store_withdraw(struct store *store, const struct claim *claim,
 		    int64_t deadline_ns);
 
+/* Returns 0, or a negative errno, with which the looking ends. */
+typedef int store_looked_fn(void *context, const char *json);
+
 /*
- * What the service knows of a lock, of at most `waiters` of those who wait for
- * it, as JSON, to be freed; its fields are those of `cflockctl status --json`.
- * What others have written stands in it as it is.  0 or a negative errno.
+ * Calls `looked` with what the service knows of a lock, of at most `waiters` of
+ * those who wait for it, as JSON; its fields are those of `cflockctl status
+ * --json`.  What others have written stands in it as it is.  Of several servers:
+ * what each says that answers.  0 or a negative errno.
  */
 int store_look(struct store *store, const char *name, int waiters,
-	       int64_t deadline_ns, char **json);
+	       int64_t deadline_ns, store_looked_fn *looked, void *context);
+
+/* How many of the servers have to agree. */
+int store_votes(const struct store *store);
 
 struct break_request {
 	const char *name;
@@ -216,6 +226,7 @@ enum finding_level {
 
 /* Texts are one line each; what the service says stands in them as it is. */
 struct finding {
+	const char *server; /* for people */
 	const char *name; /* one of those in cflockctl(1); they never change */
 	enum finding_level level;
 	const char *text;   /* the reason, with the value that was measured */
@@ -235,5 +246,8 @@ int store_examine(struct store *store, const struct lease_policy *policy,
 
 /* Why the last request failed: one line, without secrets. */
 const char *store_error(const struct store *store);
+
+/* What is wrong with the minority that was not needed for it; "" for nothing. */
+const char *store_trouble(const struct store *store);
 
 #endif

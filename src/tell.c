@@ -81,6 +81,15 @@ void tell_granted(int64_t waited_ns, const struct claim *claim,
 		   (long long)claim->ttl_ms);
 }
 
+void tell_minority(const char *cause)
+{
+	struct event event;
+
+	event_begin(&event, LOG_VERBOSE, "minority");
+	event_string(&event, "cause", cause);
+	event_send(&event, "a server is not needed, and failed: %s", cause);
+}
+
 void tell_start_without(struct instant begun, const char *cause)
 {
 	struct event event;

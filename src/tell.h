@@ -27,6 +27,9 @@ void tell_signal(int number, int code);
 void tell_granted(int64_t waited_ns, const struct claim *claim,
 		  const struct grant *grant);
 
+/* Of several servers, what is wrong with those that are not needed: `cause`. */
+void tell_minority(const char *cause);
+
 /*
  * With --prefer availability: the command is started without the lock, or goes on
  * without it, by `cause`; others hold it meanwhile; it is held again.

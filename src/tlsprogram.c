@@ -84,9 +84,14 @@ int tlsprogram_remember(char **argv)
 	return 0;
 }
 
-bool tlsprogram_is_needed(const struct url *server)
+bool tlsprogram_is_needed(const struct url_list *servers)
 {
-	return becomes_another() && server->is_tls;
+	int i;
+
+	for (i = 0; i < servers->count; i++)
+		if (servers->urls[i].is_tls)
+			return becomes_another();
+	return false;
 }
 
 static int become(const char *name)
@@ -104,11 +109,11 @@ static int become(const char *name)
 	return err;
 }
 
-int tlsprogram_become(const char *name, const struct url *server)
+int tlsprogram_become(const char *name, const struct url_list *servers)
 {
 	int err = 0;
 
-	if (tlsprogram_is_needed(server))
+	if (tlsprogram_is_needed(servers))
 		err = become(name);
 	forget(old_argv);
 	forget(old_environ);

@@ -25,15 +25,15 @@
  */
 int tlsprogram_remember(char **argv);
 
-/* Whether the other program is needed for `server`. */
-bool tlsprogram_is_needed(const struct url *server);
+/* Whether the other program is needed for one of `servers`. */
+bool tlsprogram_is_needed(const struct url_list *servers);
 
 /*
- * With the options read: becomes the program `name` if `server` needs that.
+ * With the options read: becomes the program `name` if `servers` need that.
  * What was kept is forgotten.  0 when this program can do without, or a
  * negative errno.
  */
-int tlsprogram_become(const char *name, const struct url *server);
+int tlsprogram_become(const char *name, const struct url_list *servers);
 
 /* What to say then. */
 #define TLSPROGRAM_DOING(name) \

@@ -581,6 +581,44 @@ static bool find_parameter(const char *text, size_t from, bool is_url,
 	return true;
 }
 
+char *url_list_format(const struct url_list *list, char *buffer, size_t size)
+{
+	char text[URL_TEXT_MAX];
+	size_t used = 0;
+	int i;
+
+	for (i = 0; i < list->count && used < size; i++)
+		used += (size_t)snprintf(
+			buffer + used, size - used, "%s%s", i ? " " : "",
+			url_format(&list->urls[i], text, sizeof(text)));
+	return buffer;
+}
+
+/* The length of a scheme with its "://" that `text` begins with; or 0. */
+static size_t scheme_length(const char *text)
+{
+	size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz+");
+
+	return length && !strncmp(text + length, "://", 3) ? length + 3 : 0;
+}
+
+bool url_find(const char *text, size_t from, struct url_span *span)
+{
+	static const char blanks[] = " \t";
+	size_t end;
+
+	span->start = from + strspn(text + from, blanks);
+	for (end = span->start; text[end];) {
+		size_t next = end + strspn(text + end, blanks);
+
+		if (next > end && (!text[next] || scheme_length(text + next)))
+			break;
+		end = next > end ? next : end + 1;
+	}
+	span->length = end - span->start;
+	return span->length > 0;
+}
+
 int url_password_spans(const char *text,
 		       struct url_span spans[URL_PASSWORDS_MAX])
 {

@@ -12,6 +12,8 @@
  *
  * User, password, path, master and PARAMETER may hold %XX.  An IPv6 address
  * stands in brackets.
+ *
+ * Several URLs in one text are separated by blanks.
  */
 #ifndef CFLOCK_URL_H
 #define CFLOCK_URL_H
@@ -83,6 +85,26 @@ struct url {
  */
 int url_parse(const char *text, struct url *url, const char **why);
 
+/* As many servers as one lock can be held on, by a majority of them. */
+#define URL_LIST_MAX 7
+
+struct url_list {
+	struct url *urls;
+	int count;
+};
+
+/* A part of a text. */
+struct url_span {
+	size_t start, length;
+};
+
+/*
+ * Finds the URL in `text` that stands at `from` or behind, up to blanks with
+ * another one behind them: a blank within a malformed URL does not end it, as
+ * what follows may be a part of its password.  False when there is none.
+ */
+bool url_find(const char *text, size_t from, struct url_span *span);
+
 /*
  * Writes the URL without its passwords, for messages: "redis://host:6379/0",
  * "unix:///run/redis.sock"; "..." for those of many hosts that there is no room
@@ -91,13 +113,11 @@ int url_parse(const char *text, struct url *url, const char **why);
 #define URL_TEXT_MAX (2 * URL_USER_MAX + URL_HOST_MAX + 192)
 char *url_format(const struct url *url, char *buffer, size_t size);
 
-/* A part of a text. */
-struct url_span {
-	size_t start, length;
-};
+/* The same of several, with blanks between them. */
+char *url_list_format(const struct url_list *list, char *buffer, size_t size);
 
 /*
- * The parts of `text` that hold passwords, as written there, in the order of
+ * The parts of `text`, one URL, that hold passwords, as written there, in the order of
  * the text.  Returns how many.  Used to wipe them from the command line and the
  * environment.  Works on malformed URLs, too, where it errs towards wiping.
  */

@@ -98,6 +98,10 @@ char *refusal_format(const struct refusal *refusal, char *buffer, size_t size)
 	case REFUSAL_GRACE:
 		format_grace(refusal, buffer, size);
 		break;
+	case REFUSAL_VOTES:
+		snprintf(buffer, size, "others want it at the same time, and "
+				       "none has a majority of the servers");
+		break;
 	case REFUSAL_HELD:
 	case REFUSAL_ANCESTOR:
 		if (others > 0)
@@ -115,7 +119,7 @@ void refusal_describe(const struct refusal *refusal, struct event *event)
 		[REFUSAL_HELD] = "held",         [REFUSAL_LINE] = "line",
 		[REFUSAL_TAKEN] = "taken_over",  [REFUSAL_COOLING] = "cooling",
 		[REFUSAL_ANCESTOR] = "ancestor", [REFUSAL_KIND] = "kind",
-		[REFUSAL_GRACE] = "grace",
+		[REFUSAL_GRACE] = "grace",       [REFUSAL_VOTES] = "votes",
 	};
 	const struct holder *holder = &refusal->holder;
 	const char *who = refusal->reason == REFUSAL_LINE ? "first" : "holder";
@@ -128,6 +132,8 @@ void refusal_describe(const struct refusal *refusal, struct event *event)
 	switch (refusal->reason) {
 	case REFUSAL_KIND:
 		event_string(event, "kind", holder->value);
+		return;
+	case REFUSAL_VOTES:
 		return;
 	case REFUSAL_GRACE:
 		event_string(event, "cause", holder->value);

@@ -44,6 +44,7 @@ static void add_to_list(struct report *report, const struct finding *finding)
 
 	json_object_object_add(entry, "name",
 			       json_object_new_string(finding->name));
+	json_object_object_add(entry, "server", safe_text(finding->server));
 	json_object_object_add(entry, "level",
 			       json_object_new_string(levels[finding->level]));
 	json_object_object_add(entry, "text", safe_text(finding->text));

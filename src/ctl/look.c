@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "ctl/look.h"
+#include "ctl/merge.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -114,25 +115,34 @@ static json_object *made_safe(json_object *from)
 	}
 }
 
-int look_at(struct ctl *ctl, const char *name, int waiters, json_object **lock)
+/* In `context` is the list of the answers. */
+static int add_answer(void *context, const char *text)
 {
-	json_object *parsed, *answer, *cooldown;
-	int64_t now_ms = clock_wall_ms();
-	char *text;
-	int err;
+	json_object *list = context, *parsed = json_tokener_parse(text);
 
-	err = store_look(ctl->store, name, waiters,
-			 clock_boot_ns() + CTL_REQUEST_NS, &text);
-	if (err)
-		return err;
-	parsed = json_tokener_parse(text);
-	free(text);
 	if (!json_object_is_type(parsed, json_type_object)) {
 		json_object_put(parsed);
 		return -EBADMSG;
 	}
-	answer = made_safe(parsed);
+	json_object_array_add(list, made_safe(parsed));
 	json_object_put(parsed);
+	return 0;
+}
+
+int look_at(struct ctl *ctl, const char *name, int waiters, json_object **lock)
+{
+	json_object *answers = json_object_new_array(), *answer, *cooldown;
+	int64_t now_ms = clock_wall_ms();
+	int err;
+
+	err = store_look(ctl->store, name, waiters,
+			 clock_boot_ns() + CTL_REQUEST_NS, add_answer, answers);
+	if (err) {
+		json_object_put(answers);
+		return err;
+	}
+	answer = merge_answers(answers, store_votes(ctl->store));
+	json_object_put(answers);
 
 	*lock = json_object_new_object();
 	json_object_object_add(*lock, "name", json_object_new_string(name));

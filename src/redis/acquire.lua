@@ -9,11 +9,14 @@
 --       9 host  10 pid  11 user  12 command  13 message
 --      14 "no-grace" to be given the lease in a grace period, too, or ""
 --      15 the token of a lease that the server has forgotten, to have it back, or ""
+--      16 of a quorum: the token that the lease is to have, or ""
+--      17 of a quorum: the ticket that `id` is to have in the line, or ""
 --
 -- Returns {1, token}, or {0, why, ms after which to ask again at the latest, 1 if
 -- exactly then, place in the line (0: none), length of the line, ms left (-1:
 -- without an end), number of holders, value of the lock, and, of who is in the
--- way: id, host, pid, user, command, message, since}.  why is one of
+-- way: id, host, pid, user, command, message, since; ticket in the line}.  why is
+-- one of
 --   held      by others; ms left of the lease that ends last
 --   line      free, but others wait for it; of the first of them
 --   taken     over, by us: it begins in `ms left`; of us
@@ -22,6 +25,7 @@
 --   kind      others use the lock with another --slots, or -s; value: which
 --   grace     the server may have forgotten leases: nobody gets a new one for
 --             `ms left`; value: why, since: when, as check_epoch() says it
+--   token     it has to be higher than value
 --
 -- To repeat it is harmless: an id that holds the lease gets it again, with the
 -- same token and a new ttl; one that waits keeps its place.
@@ -29,6 +33,7 @@
 local id, ttl, spare, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local may_wait = ARGV[5] == 'wait'
 local reclaimed = ARGV[15] or ''
+local proposed, ticket = tonumber(ARGV[16]), tonumber(ARGV[17])
 local slots = tonumber(string.match(kind, '^slots:(%d+)$'))
 local last_token, cooling, gone, epoch =
 	unpack(call('MGET', TOKEN, COOLDOWN, gone_key(id), EPOCH))
@@ -37,6 +42,9 @@ if gone then
 end
 local held, foreign = read_holders()
 local mine = held[id]
+if ticket and call('ZSCORE', LINE, id) then
+	call('ZADD', LINE, ticket, id)
+end
 local first = first_in_line()
 
 local function describe(record)
@@ -60,7 +68,8 @@ local function refuse(why, again, left, who_id, who)
 		place and place + 1 or 0, waiting, left, count,
 		foreign or who.value or '', who_id or '', who.host or '', who.pid or '',
 		who.user or '', who.command or '', who.message or '',
-		who.since and string.format('%.0f', who.since) or ''}
+		who.since and string.format('%.0f', who.since) or '',
+		call('ZSCORE', LINE, id) or ''}
 end
 
 -- In a grace period, that is; of an epoch as check_epoch() returns it.
@@ -103,14 +112,20 @@ local function hold(from, token)
 end
 
 -- Never backward, though the key may have been lost in a restart or by FLUSHALL:
--- no token is smaller than the time at which it was given.  nil: out of range.
+-- no token is smaller than the time at which it was given.  In a quorum it is the
+-- one that was proposed, if that is higher than all before: were it the same, two
+-- could have it.  Returns nil and what the script is to return, if there is none.
 local function next_token(least)
 	local last = tonumber(last_token or 0) or 0
-	local token = math.max(last + 1, now_us, least)
+	local token = proposed or math.max(last + 1, now_us, least)
 
+	if proposed and proposed <= last or token < least then
+		last = string.format('%.0f', math.max(last, least - 1))
+		return nil, refuse('token', 0, 0, nil, {value = last})
+	end
 	-- The other way round, "nan" would pass.
 	if not (token < 2^53) then
-		return nil
+		return nil, redis.error_reply('TOKEN ' .. TOKEN .. ' is beyond 2^53')
 	end
 	token = string.format('%.0f', token)
 	call('SET', TOKEN, token)
@@ -120,9 +135,9 @@ end
 -- Takes the lease under a new token, at least `least`, to begin at `from`, in the
 -- place of those in `obstacles`.  Returns what the script is to return.
 local function take(from, obstacles, least)
-	local token = next_token(least)
+	local token, refusal = next_token(least)
 	if not token then
-		return redis.error_reply('TOKEN ' .. TOKEN .. ' is beyond 2^53')
+		return refusal
 	end
 	for _, obstacle in ipairs(obstacles) do
 		drop_holder(obstacle.id, held[obstacle.id])
@@ -136,6 +151,21 @@ local function take(from, obstacles, least)
 end
 
 -- === ours already ===========================================================
+
+if mine and proposed and reclaimed == '' and mine.token ~= ARGV[16] then
+	-- A vote for a token that others did not give theirs for.
+	local grace, least, why, since = check_epoch(epoch, ttl)
+	if grace > 0 and ARGV[14] ~= 'no-grace' then
+		return refuse_for_grace(grace, why, since)
+	end
+	local token, refusal = next_token(least)
+	if not token then
+		return refusal
+	end
+	mine.token = token
+	write_holder(id, mine)
+	write_lock(held)
+end
 
 if mine and (reclaimed == '' or reclaimed == mine.token) then
 	if not mine.started and mine.from > now then
@@ -161,20 +191,24 @@ end
 -- that are older than our token: its lease ended before ours began.  Not so with
 -- those who may be there beside us; they may have a higher token, too, but not
 -- one of this epoch.
+--
+-- In a quorum it is the vote for a lease that stands by those of other servers.
+-- Out of grace it is given only where nobody is in the way.
 if reclaimed ~= '' then
 	local token = tonumber(reclaimed)
 	local last = tonumber(last_token or 0) or 0
 	local beside = {}
 	local grace, least = check_epoch(epoch, ttl)
 
-	if grace <= 0 or foreign or
-		last > token and (kind == 'exclusive' or last >= least) then
+	if grace <= 0 and not proposed or foreign or
+		last > token and (kind == 'exclusive' or grace > 0 and last >= least) then
 		return refuse('held', 0, 0)
 	end
 	for holder_id, holder in pairs(held) do
-		if kind ~= 'exclusive' and holder.kind == kind then
+		if kind ~= 'exclusive' and holder.kind == kind and
+			(grace > 0 or holder.started) then
 			table.insert(beside, holder_id)
-		elseif tonumber(holder.token) > token then
+		elseif grace <= 0 or tonumber(holder.token) > token then
 			return refuse('held', 0, 0, holder_id, holder)
 		else
 			drop_holder(holder_id, holder)
@@ -188,7 +222,7 @@ if reclaimed ~= '' then
 		drop_holder(beside[1], held[beside[1]])
 		held[beside[1]] = nil
 	end
-	if kind == 'exclusive' then
+	if token > last then
 		call('SET', TOKEN, reclaimed)
 	end
 	hold(now, reclaimed)
@@ -304,9 +338,9 @@ end
 if may_wait then
 	if not call('ZSCORE', LINE, id) then
 		local last = call('ZREVRANGE', LINE, 0, 0, 'WITHSCORES')[2] or 0
-		call('ZADD', LINE, math.max(last + 1, now_us), id)
+		call('ZADD', LINE, ticket or math.max(last + 1, now_us), id)
 		call('HSET', WAITERS, id, cjson.encode(describe({})))
-		first = first or id
+		first = first_in_line()
 	end
 	if kind ~= 'exclusive' then
 		call('HSET', WAITERS, 'kind', kind)

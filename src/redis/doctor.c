@@ -13,7 +13,8 @@
 #include "clock.h"
 #include "redis/facts.h"
 #include "redis/reply.h"
-#include "redis/single.h"
+#include "ready.h"
+#include "redis/service.h"
 
 /* From one round trip that is timed to the next: a second for all. */
 #define PACE_NS (50 * NS_PER_MS)
@@ -22,7 +23,8 @@
 #define NUMBER_MAX INT64_C(9000000000)
 
 struct examination {
-	struct store *store;
+	struct single *single;
+	int cancel_fd;
 	int64_t each_ns;
 	struct facts facts;
 };
@@ -30,8 +32,12 @@ struct examination {
 static int ask(struct examination *examination, const char *const *words,
 	       redisReply **reply)
 {
-	return single_command(examination->store, words,
-			      clock_boot_ns() + examination->each_ns, reply);
+	const struct link_wait wait = {
+		.deadline_ns = clock_boot_ns() + examination->each_ns,
+		.cancel_fd = examination->cancel_fd,
+	};
+
+	return single_command(examination->single, words, &wait, reply);
 }
 
 static void copy(char *to, size_t size, const char *from)
@@ -63,12 +69,12 @@ static const char *text_at(const redisReply *reply, size_t i)
 }
 
 /* 0, also when this command alone is refused; else what refuses us as such. */
-static int check_refusal(struct store *store, const redisReply *reply)
+static int check_refusal(struct single *single, const redisReply *reply)
 {
 	if (reply->type != REDIS_REPLY_ERROR ||
 	    rights_judge(reply) != RIGHTS_GIVEN)
 		return 0;
-	return reply_error(reply, single_error(store), STORE_ERROR_MAX);
+	return reply_error(reply, single->link.error, STORE_ERROR_MAX);
 }
 
 /* Compares the clocks, by an answer to TIME that took so long. */
@@ -99,7 +105,7 @@ static int time_one(struct examination *examination, int64_t *took_ns)
 	if (err)
 		return err;
 	*took_ns = clock_boot_ns() - asked_ns;
-	err = check_refusal(examination->store, reply);
+	err = check_refusal(examination->single, reply);
 	if (!err)
 		compare_clocks(&examination->facts, reply, asked_ms, *took_ns);
 	freeReplyObject(reply);
@@ -113,6 +119,16 @@ static int by_length(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
+/* 0, or -ECANCELED. */
+static int pause_until(struct examination *examination, int64_t until_ns)
+{
+	int err = wait_until_ready(-1, 0, until_ns, examination->cancel_fd);
+
+	return err == -ETIMEDOUT
+		       ? 0
+		       : link_fail(&examination->single->link, err, "wait for");
+}
+
 static int time_round_trips(struct examination *examination)
 {
 	struct facts *facts = &examination->facts;
@@ -124,7 +140,7 @@ static int time_round_trips(struct examination *examination)
 		next_ns = clock_boot_ns() + PACE_NS;
 		err = time_one(examination, &facts->round_trips_ns[i]);
 		if (!err)
-			err = single_pause(examination->store, next_ns);
+			err = pause_until(examination, next_ns);
 	}
 	qsort(facts->round_trips_ns, FACTS_ROUND_TRIPS, sizeof(int64_t),
 	      by_length);
@@ -143,7 +159,7 @@ static int ask_info(struct examination *examination)
 	if (reply->type == REDIS_REPLY_STRING) {
 		facts->info = strdup(reply->str);
 		if (!facts->info) {
-			copy(single_error(examination->store), STORE_ERROR_MAX,
+			copy(examination->single->link.error, STORE_ERROR_MAX,
 			     "no memory for the answer");
 			err = -ENOMEM;
 		}
@@ -262,26 +278,47 @@ static int gather(struct examination *examination)
 	return err ? err : try_rights(examination);
 }
 
-int store_examine(struct store *store, const struct lease_policy *policy,
-		  int64_t each_ns, store_finding_fn *found, void *context)
+/* In `context` is whom to tell; adds the server to what was found. */
+struct listener {
+	const char *server;
+	store_finding_fn *found;
+	void *context;
+};
+
+static void pass_on(void *context, const struct finding *finding)
 {
+	const struct listener *listener = context;
+	struct finding named = *finding;
+
+	named.server = listener->server;
+	listener->found(listener->context, &named);
+}
+
+static int examine(struct single *single, const struct lease_policy *policy,
+		   int64_t each_ns, int cancel_fd, store_finding_fn *found,
+		   void *context)
+{
+	const struct url *url = &single->link.url;
 	struct examination examination = {
-		.store = store,
+		.single = single,
+		.cancel_fd = cancel_fd,
 		.each_ns = each_ns,
 		.facts = {
-			.address = single_address(store),
-			.user = single_user(store),
-			.is_cluster = single_is_cluster(store),
+			.address = single->link.address_text,
+			.user = url->has_user ? url->user : "default",
+			.is_cluster = single_is_cluster(single),
 			.policy = policy,
 		},
 	};
+	struct listener listener = { single->link.address_text, found,
+				     context };
 	int err = gather(&examination);
 
 	if (err) {
 		struct finding finding = {
 			.name = "reachable",
 			.level = FINDING_DANGER,
-			.text = store_error(store),
+			.text = single->link.error,
 			.advice =
 				err == -EACCES
 					? "give the user and the password that "
@@ -290,10 +327,30 @@ int store_examine(struct store *store, const struct lease_policy *policy,
 					  "whether the address is its own",
 		};
 
-		found(context, &finding);
+		pass_on(&listener, &finding);
 	} else {
-		facts_judge(&examination.facts, found, context);
+		facts_judge(&examination.facts, pass_on, &listener);
 	}
 	free(examination.facts.info);
 	return err;
+}
+
+int store_examine(struct store *store, const struct lease_policy *policy,
+		  int64_t each_ns, store_finding_fn *found, void *context)
+{
+	struct single *one;
+	int err = 0, failed = 0, i;
+
+	if (!store->quorum)
+		return examine(&store->single, policy, each_ns,
+			       store->cancel_fd, found, context);
+	for (i = 0; (one = quorum_member(store->quorum, i)); i++) {
+		int failure = examine(one, policy, each_ns, store->cancel_fd,
+				      found, context);
+
+		failed += failure != 0;
+		if (failure)
+			err = failure;
+	}
+	return i - failed < quorum_majority(store->quorum) ? err : 0;
 }

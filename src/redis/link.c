@@ -648,9 +648,9 @@ static bool all_idle(struct link *const links[], int count)
 	return true;
 }
 
-void link_finish(struct link *const links[], int count,
-		 const struct link_wait *wait, bool (*enough)(void *),
-		 void *context)
+int link_go_on(struct link *const links[], int count,
+	       const struct link_wait *wait, bool (*enough)(void *),
+	       void *context)
 {
 	struct pollfd fds[LINKS_MAX + 1];
 	bool has_ended = true;
@@ -661,10 +661,8 @@ void link_finish(struct link *const links[], int count,
 		int64_t until_ns;
 		int n;
 
-		if (has_ended && enough && enough(context)) {
-			err = -ETIMEDOUT;
-			break;
-		}
+		if (has_ended && enough && enough(context))
+			return 0;
 		has_ended = false;
 		if (wait->meanwhile && is_any(links, count, LINK_RECEIVING))
 			wait->meanwhile(wait->context);
@@ -691,11 +689,27 @@ void link_finish(struct link *const links[], int count,
 		if (!err && n == 0 && clock_boot_ns() >= wait->deadline_ns)
 			err = -ETIMEDOUT;
 		if (err)
-			break;
+			return err;
 	}
+	return 0;
+}
+
+void link_give_up(struct link *const links[], int count, int err)
+{
+	int i;
+
 	for (i = 0; i < count; i++)
 		if (links[i]->stage != LINK_IDLE)
 			give_up(links[i], err);
+}
+
+void link_finish(struct link *const links[], int count,
+		 const struct link_wait *wait, bool (*enough)(void *),
+		 void *context)
+{
+	int err = link_go_on(links, count, wait, enough, context);
+
+	link_give_up(links, count, err ? err : -ETIMEDOUT);
 }
 
 int link_call(struct link *link, const struct call *call,

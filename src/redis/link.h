@@ -26,7 +26,7 @@
 #include "url.h"
 
 #define CALL_KEYS_MAX 8
-#define CALL_ARGUMENTS_MAX 15
+#define CALL_ARGUMENTS_MAX 17
 #define CALL_KEY_MAX_BYTES 320
 
 struct script;
@@ -140,10 +140,21 @@ void link_begin(struct link *link, const struct call *call,
 
 /*
  * Goes on with the calls that were begun until all of them have ended, or until
- * `enough`, which is asked after each that has (NULL: never), says so.  Each has
- * either an answer, or its `err`: -ETIMEDOUT and -ECANCELED among them.  A call
- * that waits for its answer then keeps the connection.
+ * `enough`, which is asked after each that has (NULL: never), says so: 0; else
+ * -ETIMEDOUT, -ECANCELED or another negative errno.  Each that has ended has
+ * either an answer, or its `err`.
  */
+int link_go_on(struct link *const links[], int count,
+	       const struct link_wait *wait, bool (*enough)(void *),
+	       void *context);
+
+/*
+ * Ends the calls that have not ended, with that `err`.  One that waits for its
+ * answer keeps the connection.
+ */
+void link_give_up(struct link *const links[], int count, int err);
+
+/* Goes on so, and then gives up those that have not ended. */
 void link_finish(struct link *const links[], int count,
 		 const struct link_wait *wait, bool (*enough)(void *),
 		 void *context);

@@ -3,12 +3,29 @@
 -- ARGV  1 id
 --       2 "lift" when it did not run, or may be run again: no cooldown
 --       3 "doubt" when an acquire of that id may come behind this
+--       4 of a quorum: the ticket with which the id goes on waiting, or ""
 --
 -- Returns 1, or 0 when that id held nothing.
 
-local id = ARGV[1]
+local id, ticket = ARGV[1], tonumber(ARGV[4])
 
--- Returns true when `id` held the lock.
+-- Puts the holder that `id` was into the line.
+local function wait_on(mine)
+	local waiter = {}
+
+	for _, field in ipairs({'host', 'pid', 'user', 'command', 'message', 'kind', 'since'}) do
+		waiter[field] = mine[field]
+	end
+	read_clock()
+	call('ZADD', LINE, ticket, id)
+	call('HSET', WAITERS, id, cjson.encode(waiter))
+	if mine.kind ~= 'exclusive' then
+		call('HSET', WAITERS, 'kind', mine.kind)
+	end
+	show_life(id)
+end
+
+-- Returns the holder that `id` was, or nil.
 local function release()
 	local value = call('GET', LOCK)
 	local record = value and call('HGET', HOLDERS, id)
@@ -16,7 +33,7 @@ local function release()
 
 	if mine and mine.started and value == id .. '/' .. mine.token then
 		call('DEL', LOCK, HOLDERS, stop_key(id)) -- alone: no other is looked at
-		return true
+		return mine
 	end
 
 	local held = read_holders()
@@ -32,18 +49,23 @@ local function release()
 		held[id] = nil
 		write_lock(held)
 	end
-	return mine ~= nil
+	return mine
 end
 
 local held_it = release()
 if ARGV[2] == 'lift' and call('GET', COOLDOWN) == id then
 	call('DEL', COOLDOWN)
 end
+if ticket and held_it then
+	wait_on(held_it)
+end
 if first_in_line() then
 	read_clock()
-	if leave_line(id) or held_it then
+	if not ticket and leave_line(id) or held_it then
 		prune(id)
-		wake_first()
+		if first_in_line() ~= id then
+			wake_first()
+		end
 	end
 end
 -- Last, and tried only: out of memory, Redis refuses a script that begins with it;

@@ -292,9 +292,10 @@ static bool fill_refusal(const redisReply *reply, struct refusal *refusal)
 		[REFUSAL_HELD] = "held",         [REFUSAL_LINE] = "line",
 		[REFUSAL_TAKEN] = "taken",       [REFUSAL_COOLING] = "cooling",
 		[REFUSAL_ANCESTOR] = "ancestor", [REFUSAL_KIND] = "kind",
-		[REFUSAL_GRACE] = "grace",
+		[REFUSAL_GRACE] = "grace",       [REFUSAL_VOTES] = "token",
 	};
 	const char *reason = text_at(reply, 1), *value = text_at(reply, 8);
+	const char *ticket = text_at(reply, 16);
 	long long numbers[6];
 	size_t i;
 
@@ -323,6 +324,7 @@ static bool fill_refusal(const redisReply *reply, struct refusal *refusal)
 	refusal->waiting = numbers[3];
 	refusal->left_ms = numbers[4];
 	refusal->holders = numbers[5];
+	refusal->ticket = ticket ? strtoll(ticket, NULL, 10) : 0;
 	copy_text(refusal->holder.value, sizeof(refusal->holder.value), value);
 	fill_holder(reply, 9, &refusal->holder);
 	return true;

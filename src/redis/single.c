@@ -1,6 +1,6 @@
 /*
- * The store that is one Redis server, or whatever its link finds instead: the
- * master that sentinels name, the node of a cluster that has the lock's slot.
+ * One Redis server, or whatever its link finds instead: the master that sentinels
+ * name, the node of a cluster that has the lock's slot.
  *
  * A request is one script call.  On a new connection AUTH and SELECT go out in
  * the same packet, so that a run costs two round trips in all: acquire and
@@ -8,120 +8,50 @@
  */
 #include "config.h"
 
-#include "store.h"
+#include "redis/single.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "ready.h"
-#include "redis/cluster.h"
-#include "redis/link.h"
 #include "redis/reply.h"
 #include "redis/rights.h"
 #include "redis/scripts.h"
-#include "redis/single.h"
-
-#define KIND_MAX_BYTES 32
-
-/*
- * A server that has nothing else to do looks for blocking reads that are to end
- * only each 100 ms (its hz).  To end one from here costs a new connection.
- */
-#define UNBLOCK_NS (150 * NS_PER_MS)
 
 /* Of requests that no lease depends on: a thousand who wait may be told of. */
 #define LOOK_USER_TIMEOUT_MS 10000
 #define LOOK_MOST_BYTES 4194304
 
-struct store {
-	struct link link;
-	int cancel_fd;
-	void (*meanwhile)(void *);
-	void *meanwhile_context;
-	bool claimed; /* the service may hold a lease or a place of ours */
-	bool doubt;   /* an acquire that was given up may yet be served */
-};
-
-struct store *store_open(const struct url *url, int cancel_fd)
+void single_init(struct single *single, const struct url *url)
 {
-	struct store *store = calloc(1, sizeof(*store));
-
-	if (!store)
-		return NULL;
-	link_init(&store->link, url);
-	store->cancel_fd = cancel_fd;
-	return store;
+	memset(single, 0, sizeof(*single));
+	link_init(&single->link, url);
 }
 
-struct store *store_clone(const struct store *store, int cancel_fd)
+void single_copy(struct single *to, const struct single *from)
 {
-	struct store *clone = calloc(1, sizeof(*clone));
-
-	if (!clone)
-		return NULL;
-	link_copy(&clone->link, &store->link);
-	clone->cancel_fd = cancel_fd;
+	memset(to, 0, sizeof(*to));
+	link_copy(&to->link, &from->link);
+	to->keeps_order = from->keeps_order;
+	to->claimed = from->claimed;
 	/* What is on its way beside it may come later than what it sends. */
-	clone->doubt = true;
-	return clone;
+	to->doubt = true;
 }
 
-void store_close(struct store *store)
+void single_destroy(struct single *single)
 {
-	link_destroy(&store->link);
-	free(store);
+	link_destroy(&single->link);
 }
 
-void store_set_cancel_fd(struct store *store, int cancel_fd)
+bool single_is_cluster(const struct single *single)
 {
-	store->cancel_fd = cancel_fd;
+	return single->link.url.kind == URL_CLUSTER;
 }
 
-void store_set_meanwhile(struct store *store, void (*meanwhile)(void *),
-			 void *context)
-{
-	store->meanwhile = meanwhile;
-	store->meanwhile_context = context;
-}
-
-const char *store_error(const struct store *store)
-{
-	return store->link.error;
-}
-
-/* === calling ============================================================ */
-
-/* Makes the call.  0 with *answer to be freed, or a negative errno. */
-static int call_script(struct store *store, const struct call *call,
-		       int64_t deadline_ns, redisReply **answer)
-{
-	const struct link_wait wait = {
-		.deadline_ns = deadline_ns,
-		.cancel_fd = store->cancel_fd,
-		.meanwhile = store->meanwhile,
-		.context = store->meanwhile_context,
-	};
-
-	return link_call(&store->link, call, &wait, answer);
-}
-
-/* Returns `result`, which `answer` came to, having named what was denied. */
-static int name_denied(struct store *store, const struct call *call,
-		       const redisReply *answer, int result)
-{
-	if (result == -EACCES)
-		rights_name_denied(answer, call->script->text,
-				   store->link.error,
-				   sizeof(store->link.error));
-	return result;
-}
-
-/* === the requests ======================================================= */
+/* === calls ============================================================== */
 
 /* KEYS as common.lua wants them, the same for each script. */
-static void add_keys(const struct store *store, struct call *call,
+static void add_keys(const struct single *single, struct call *call,
 		     const char *name)
 {
 	static const char *const suffixes[] = {
@@ -136,15 +66,70 @@ static void add_keys(const struct store *store, struct call *call,
 			 "cflock:{%s}%s", name, suffixes[i]);
 	/* One for all locks, as a server forgets them together; but in a cluster
 	 * not in reach of the lock's own keys. */
-	if (single_is_cluster(store))
+	if (single_is_cluster(single))
 		snprintf(call->keys[call->key_count++], CALL_KEY_MAX_BYTES,
 			 "cflock:{%s}:epoch", name);
 	else
 		strcpy(call->keys[call->key_count++], "cflock:epoch");
 }
 
+/* The answers of those that were given up come first, on the same connection. */
+static bool is_behind(const struct single *single)
+{
+	return single->keeps_order && single->link.unanswered > 0 &&
+	       !single->link.blocked;
+}
+
+static struct call *begin(struct single *single, struct request *request,
+			  const struct script *script, const char *name)
+{
+	struct call *call = &request->call;
+
+	call->script = script;
+	call->key_count = call->argument_count = 0;
+	call->by_text = call->may_learn = false;
+	call->behind = is_behind(single);
+	call->user_timeout_ms = LOOK_USER_TIMEOUT_MS;
+	if (name)
+		add_keys(single, call, name);
+	return call;
+}
+
+/* Of a request that a lease may depend on. */
+static struct call *begin_of_claim(struct single *single,
+				   struct request *request,
+				   const struct script *script,
+				   const struct claim *claim)
+{
+	struct call *call = begin(single, request, script, claim->name);
+
+	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
+	call_add(call, claim->owner.id);
+	return call;
+}
+
+/* Frees the answer.  Returns `result`, which it came to, having named what was
+ * denied. */
+static int end(struct single *single, const struct request *request, int result)
+{
+	struct link *link = &single->link;
+
+	if (result == -EACCES)
+		rights_name_denied(link->answer, request->call.script->text,
+				   link->error, sizeof(link->error));
+	freeReplyObject(link->answer);
+	link->answer = NULL;
+	return result;
+}
+
+static const char *number_text(int64_t number, char buffer[SINGLE_NUMBER_MAX])
+{
+	snprintf(buffer, SINGLE_NUMBER_MAX, "%lld", (long long)number);
+	return buffer;
+}
+
 static const char *kind_text(const struct claim *claim,
-			     char buffer[KIND_MAX_BYTES])
+			     char buffer[SINGLE_KIND_MAX])
 {
 	switch (claim->kind) {
 	case CLAIM_EXCLUSIVE:
@@ -152,36 +137,30 @@ static const char *kind_text(const struct claim *claim,
 	case CLAIM_SHARED:
 		return "shared";
 	case CLAIM_SLOTS:
-		snprintf(buffer, KIND_MAX_BYTES, "slots:%d", claim->slots);
+		snprintf(buffer, SINGLE_KIND_MAX, "slots:%d", claim->slots);
 	}
 	return buffer;
 }
 
-static const char *number_text(int64_t number, char buffer[24])
-{
-	snprintf(buffer, 24, "%lld", (long long)number);
-	return buffer;
-}
+/* === the requests of a claim ============================================ */
 
-/* Text for the arguments of acquire.lua, which are to last until it was called. */
-struct acquire_text {
-	char ttl[24], spare[24], cooldown[24], kind[KIND_MAX_BYTES];
-};
-
-/* `token`: of the lease, to have it back; "" for a new one. */
-static void fill_acquire(const struct store *store, struct call *call,
-			 struct acquire_text *text, const struct claim *claim,
-			 const char *token)
+void single_begin_acquire(struct single *single, struct request *request,
+			  const struct claim *claim, const char *token,
+			  const struct vote *vote, const struct link_wait *wait)
 {
-	call->script = &script_acquire;
-	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
-	add_keys(store, call, claim->name);
-	call_add(call, claim->owner.id);
-	call_add(call, number_text(claim->ttl_ms, text->ttl));
-	call_add(call, number_text(claim->spare_ms, text->spare));
-	call_add(call, kind_text(claim, text->kind));
+	struct call *call =
+		begin_of_claim(single, request, &script_acquire, claim);
+	const struct link *link = &single->link;
+
+	/* Else it goes out on another connection, which may be served first. */
+	if (link->unanswered > 0 && !link->blocked && !call->behind)
+		single->doubt = true;
+
+	call_add(call, number_text(claim->ttl_ms, request->ttl));
+	call_add(call, number_text(claim->spare_ms, request->spare));
+	call_add(call, kind_text(claim, request->kind));
 	call_add(call, claim->may_wait ? "wait" : "");
-	call_add(call, number_text(claim->cooldown_ms, text->cooldown));
+	call_add(call, number_text(claim->cooldown_ms, request->cooldown));
 	call_add(call, claim->retry_failed ? "retry" : "");
 	call_add(call, claim->ancestors);
 	call_add(call, claim->owner.host);
@@ -191,381 +170,202 @@ static void fill_acquire(const struct store *store, struct call *call,
 	call_add(call, claim->owner.message);
 	call_add(call, claim->no_grace ? "no-grace" : "");
 	call_add(call, token);
+	call_add(call, vote->token);
+	call_add(call, vote->ticket ? number_text(vote->ticket, request->ticket)
+				    : "");
+	link_begin(&single->link, call, wait);
 }
 
-int store_acquire(struct store *store, const struct claim *claim,
-		  int64_t deadline_ns, struct grant *grant,
-		  struct refusal *refusal)
+int single_end_acquire(struct single *single, const struct request *request,
+		       char token[STORE_TOKEN_MAX], struct refusal *refusal)
 {
-	struct call call = { 0 };
-	struct acquire_text text;
-	char token[STORE_TOKEN_MAX];
-	struct instant sent = clock_now();
-	redisReply *answer;
+	struct link *link = &single->link;
 	int result;
 
-	/* This one goes out on another connection, which may be served first. */
-	store->doubt |= store->link.unanswered > 0 && !store->link.blocked;
-
-	fill_acquire(store, &call, &text, claim, "");
-	result = call_script(store, &call, deadline_ns, &answer);
-	if (result) {
-		store->claimed |= store->link.was_sent;
-		store->doubt |= store->claimed && store->link.conn.fd < 0;
-		return result;
+	if (link->err) {
+		single->claimed |= link->was_sent;
+		single->doubt |= single->claimed && link->conn.fd < 0;
+		return link->err;
 	}
-	result = reply_acquire(answer, token, refusal, store->link.error,
-			       sizeof(store->link.error));
-	result = name_denied(store, &call, answer, result);
-	freeReplyObject(answer);
+	result = reply_acquire(link->answer, token, refusal, link->error,
+			       sizeof(link->error));
 	/* An error may come from the middle of the script. */
-	store->claimed = result != STORE_REFUSED || refusal->place > 0 ||
-			 refusal->reason == REFUSAL_TAKEN ||
-			 refusal->reason == REFUSAL_GRACE || store->doubt;
-	if (result == STORE_DONE) {
-		memcpy(grant->token, token, sizeof(grant->token));
-		grant->sent = sent;
-	}
-	return result;
+	single->claimed = result != STORE_REFUSED || refusal->place > 0 ||
+			  refusal->reason == REFUSAL_TAKEN ||
+			  refusal->reason == REFUSAL_GRACE || single->doubt;
+	return end(single, request, result);
 }
 
-int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
-	       bool exactly)
+bool single_begin_wait(struct single *single, struct request *request,
+		       const struct claim *claim, int64_t until_ns,
+		       const struct link_wait *wait)
 {
-	const struct link_wait wait = {
-		.deadline_ns = exactly ? until_ns : until_ns + UNBLOCK_NS,
-		.cancel_fd = store->cancel_fd,
-	};
-	struct call call = { .may_learn = true };
-	char key[CALL_KEY_MAX_BYTES], block[24];
+	struct call *call = begin(single, request, NULL, NULL);
 	int64_t ns = until_ns - clock_boot_ns();
-	redisReply *reply;
-	int err;
 
 	/* Not connected, or with an answer to come: nothing can wake us. */
-	if (store->link.conn.fd < 0 || store->link.unanswered)
-		return wait_until_ready(-1, 0, until_ns, store->cancel_fd);
+	if (single->link.conn.fd < 0 || single->link.unanswered)
+		return false;
 
+	/* For as long as whoever connects here wants: it is connected. */
+	call->user_timeout_ms = 0;
+	call->may_learn = true;
+	snprintf(call->keys[0], sizeof(call->keys[0]), "cflock:{%s}:wake:%s",
+		 claim->name, claim->owner.id);
 	/* BLOCK 0 would be without end. */
-	number_text(ns > NS_PER_MS ? ns / NS_PER_MS : 1, block);
-	snprintf(key, sizeof(key), "cflock:{%s}:wake:%s", claim->name,
-		 claim->owner.id);
-	call_add(&call, "XREAD");
-	call_add(&call, "BLOCK");
-	call_add(&call, block);
-	call_add(&call, "STREAMS");
-	call_add(&call, key);
-	call_add(&call, "0");
-	err = link_call(&store->link, &call, &wait, &reply);
-	store->link.blocked = err && store->link.unanswered;
-	if (err)
-		return err;
-	err = reply_wait(reply, store->link.error, sizeof(store->link.error));
-	freeReplyObject(reply);
+	number_text(ns > NS_PER_MS ? ns / NS_PER_MS : 1, request->ttl);
+	call_add(call, "XREAD");
+	call_add(call, "BLOCK");
+	call_add(call, request->ttl);
+	call_add(call, "STREAMS");
+	call_add(call, call->keys[0]);
+	call_add(call, "0");
+	link_begin(&single->link, call, wait);
+	return true;
+}
+
+int single_end_wait(struct single *single)
+{
+	struct link *link = &single->link;
+	int err;
+
+	link->blocked = link->err && link->unanswered;
+	if (link->err)
+		return link->err;
+	err = reply_wait(link->answer, link->error, sizeof(link->error));
+	freeReplyObject(link->answer);
+	link->answer = NULL;
 	return err;
 }
 
-/* Asks for a lease back that the server may have forgotten, and itself. */
-static int reclaim(struct store *store, const struct claim *claim,
-		   const struct grant *grant, int64_t deadline_ns)
+void single_begin_renew(struct single *single, struct request *request,
+			const struct claim *claim, const char *token,
+			const struct link_wait *wait)
 {
-	struct call call = { 0 };
-	struct acquire_text text;
-	char token[STORE_TOKEN_MAX], error[STORE_ERROR_MAX];
-	struct refusal refusal;
-	redisReply *answer;
-	int result;
+	struct call *call =
+		begin_of_claim(single, request, &script_renew, claim);
 
-	/* It may have taken long until we are here. */
-	if (clock_boot_ns() >= deadline_ns)
-		return link_fail(&store->link, -ETIMEDOUT,
-				 "get an answer from");
-	/* What is to be told is why the renewal was refused. */
-	memcpy(error, store->link.error, sizeof(error));
-	fill_acquire(store, &call, &text, claim, grant->token);
-	result = call_script(store, &call, deadline_ns, &answer);
-	if (result)
-		return result;
-	result = reply_acquire(answer, token, &refusal, store->link.error,
-			       sizeof(store->link.error));
-	result = name_denied(store, &call, answer, result);
-	freeReplyObject(answer);
-	if (result != STORE_REFUSED && !store_error_is_final(result))
-		return result;
-	memcpy(store->link.error, error, sizeof(error));
-	return STORE_REFUSED;
+	call->may_learn = true;
+	call_add(call, token);
+	call_add(call, number_text(claim->ttl_ms, request->ttl));
+	link_begin(&single->link, call, wait);
 }
 
-int store_renew(struct store *store, const struct claim *claim,
-		const struct grant *grant, bool stands, int64_t deadline_ns,
-		struct asked *asked)
+int single_end_renew(struct single *single, const struct request *request,
+		     struct asked *asked)
 {
-	struct call call = {
-		.script = &script_renew,
-		.user_timeout_ms = (unsigned int)claim->ttl_ms,
-		.may_learn = true,
-	};
-	redisReply *answer;
-	char ttl[24];
-	int result;
+	struct link *link = &single->link;
 
-	add_keys(store, &call, claim->name);
-	call_add(&call, claim->owner.id);
-	call_add(&call, grant->token);
-	call_add(&call, number_text(claim->ttl_ms, ttl));
-
-	result = call_script(store, &call, deadline_ns, &answer);
-	if (result)
-		return result;
-	result = reply_renew(answer, asked, store->link.error,
-			     sizeof(store->link.error));
-	result = name_denied(store, &call, answer, result);
-	freeReplyObject(answer);
-	if (result != STORE_REFUSED || !stands)
-		return result;
-	result = reclaim(store, claim, grant, deadline_ns);
-	if (result == STORE_DONE)
-		memset(asked, 0, sizeof(*asked));
-	return result;
+	if (link->err)
+		return link->err;
+	return end(single, request,
+		   reply_renew(link->answer, asked, link->error,
+			       sizeof(link->error)));
 }
 
-static void fill_release(struct call *call, const struct store *store,
-			 const struct claim *claim, bool lift)
+void single_begin_release(struct single *single, struct request *request,
+			  const struct claim *claim, bool lift, int64_t ticket,
+			  bool last, const struct link_wait *wait)
 {
-	call->script = &script_release;
-	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
-	add_keys(store, call, claim->name);
-	call_add(call, claim->owner.id);
+	struct call *call =
+		begin_of_claim(single, request, &script_release, claim);
+
+	/* Behind a blocking read, it would wait for the end of that. */
+	if (last && single->link.blocked)
+		link_abort(&single->link);
+	call->by_text = last;
+	call->behind |= last;
 	call_add(call, lift ? "lift" : "");
-	call_add(call, store->doubt ? "doubt" : "");
+	call_add(call, single->doubt ? "doubt" : "");
+	call_add(call, ticket ? number_text(ticket, request->ticket) : "");
+	link_begin(&single->link, call, wait);
 }
 
-int store_release(struct store *store, const struct claim *claim, bool lift,
-		  int64_t deadline_ns)
+int single_end_release(struct single *single, const struct request *request)
 {
-	struct call call = { 0 };
-	redisReply *answer;
+	struct link *link = &single->link;
 	int result;
 
-	fill_release(&call, store, claim, lift);
-	result = call_script(store, &call, deadline_ns, &answer);
-	if (result)
-		return result;
-	result = reply_release(answer, store->link.error,
-			       sizeof(store->link.error));
-	result = name_denied(store, &call, answer, result);
-	freeReplyObject(answer);
+	if (link->err)
+		return link->err;
+	result = end(single, request,
+		     reply_release(link->answer, link->error,
+				   sizeof(link->error)));
 	if (result == STORE_DONE)
-		store->claimed = false;
+		single->claimed = false;
 	return result;
-}
-
-void store_withdraw(struct store *store, const struct claim *claim,
-		    int64_t deadline_ns)
-{
-	/* As text: nobody may be there any more to send it again. */
-	struct call call = { .by_text = true, .behind = true };
-	const struct link_wait wait = { deadline_ns, -1, NULL, NULL };
-	char cause[STORE_ERROR_MAX];
-	redisReply *reply;
-
-	if (!store->claimed)
-		return;
-	/* What is to be told is why the acquire failed. */
-	memcpy(cause, store->link.error, sizeof(cause));
-	/* Behind a blocking read, the release would wait for its end. */
-	if (store->link.blocked)
-		link_abort(&store->link);
-	fill_release(&call, store, claim, true);
-	if (link_call(&store->link, &call, &wait, &reply) == 0)
-		freeReplyObject(reply);
-	link_close(&store->link);
-	store->claimed = false;
-	memcpy(store->link.error, cause, sizeof(cause));
 }
 
 /* === looking ============================================================ */
 
-int single_command(struct store *store, const char *const *words,
-		   int64_t deadline_ns, redisReply **reply)
+void single_begin_look(struct single *single, struct request *request,
+		       const char *name, int waiters,
+		       const struct link_wait *wait)
 {
-	struct call call = { .user_timeout_ms = LOOK_USER_TIMEOUT_MS };
+	struct call *call = begin(single, request, &script_look, name);
+
+	single->link.conn.most = LOOK_MOST_BYTES;
+	call_add(call, number_text(waiters, request->ttl));
+	link_begin(&single->link, call, wait);
+}
+
+void single_begin_list(struct single *single, struct request *request,
+		       const char *cursor, const char *glob,
+		       const struct link_wait *wait)
+{
+	struct call *call = begin(single, request, &script_list, NULL);
+
+	single->link.conn.most = LOOK_MOST_BYTES;
+	call_add(call, cursor);
+	call_add(call, glob);
+	link_begin(&single->link, call, wait);
+}
+
+int single_end_text(struct single *single, const struct request *request,
+		    char **text)
+{
+	struct link *link = &single->link;
+
+	if (link->err)
+		return link->err;
+	return end(single, request,
+		   reply_text(link->answer, text, link->error,
+			      sizeof(link->error)));
+}
+
+void single_begin_break(struct single *single, struct request *request,
+			const struct break_request *what,
+			const struct link_wait *wait)
+{
+	struct call *call = begin(single, request, &script_break, what->name);
+
+	call_add(call, what->force ? "force" : "ask");
+	call_add(call, what->ids);
+	call_add(call, what->who);
+	call_add(call, number_text(what->ask_ms, request->ttl));
+	call_add(call, what->asking);
+	link_begin(&single->link, call, wait);
+}
+
+int single_end_break(struct single *single, const struct request *request,
+		     int64_t *ms)
+{
+	struct link *link = &single->link;
+
+	if (link->err)
+		return link->err;
+	return end(single, request,
+		   reply_break(link->answer, ms, link->error,
+			       sizeof(link->error)));
+}
+
+int single_command(struct single *single, const char *const *words,
+		   const struct link_wait *wait, redisReply **reply)
+{
+	struct request request;
+	struct call *call = begin(single, &request, NULL, NULL);
 
 	while (*words)
-		call_add(&call, *words++);
-	return call_script(store, &call, deadline_ns, reply);
-}
-
-int single_pause(struct store *store, int64_t until_ns)
-{
-	int err = wait_until_ready(-1, 0, until_ns, store->cancel_fd);
-
-	return err == -ETIMEDOUT ? 0 : link_fail(&store->link, err, "wait for");
-}
-
-const char *single_address(const struct store *store)
-{
-	return store->link.address_text;
-}
-
-const char *single_user(const struct store *store)
-{
-	return store->link.url.has_user ? store->link.url.user : "default";
-}
-
-bool single_is_cluster(const struct store *store)
-{
-	return store->link.url.kind == URL_CLUSTER;
-}
-
-char *single_error(struct store *store)
-{
-	return store->link.error;
-}
-
-/* 0 with *text, malloc'ed, of a script that returns one; or a negative errno. */
-static int call_for_text(struct store *store, const struct call *call,
-			 int64_t deadline_ns, char **text)
-{
-	redisReply *answer;
-	int err;
-
-	store->link.conn.most = LOOK_MOST_BYTES;
-	err = call_script(store, call, deadline_ns, &answer);
-	if (err)
-		return err;
-	err = reply_text(answer, text, store->link.error,
-			 sizeof(store->link.error));
-	err = name_denied(store, call, answer, err);
-	freeReplyObject(answer);
-	return err;
-}
-
-int store_look(struct store *store, const char *name, int waiters,
-	       int64_t deadline_ns, char **json)
-{
-	struct call call = {
-		.script = &script_look,
-		.user_timeout_ms = LOOK_USER_TIMEOUT_MS,
-	};
-	char most[24];
-
-	add_keys(store, &call, name);
-	call_add(&call, number_text(waiters, most));
-	return call_for_text(store, &call, deadline_ns, json);
-}
-
-int store_break(struct store *store, const struct break_request *request,
-		int64_t deadline_ns, int64_t *ms)
-{
-	struct call call = {
-		.script = &script_break,
-		.user_timeout_ms = LOOK_USER_TIMEOUT_MS,
-	};
-	redisReply *answer;
-	char ask[24];
-	int result;
-
-	add_keys(store, &call, request->name);
-	call_add(&call, request->force ? "force" : "ask");
-	call_add(&call, request->ids);
-	call_add(&call, request->who);
-	call_add(&call, number_text(request->ask_ms, ask));
-	call_add(&call, request->asking);
-	result = call_script(store, &call, deadline_ns, &answer);
-	if (result)
-		return result;
-	result = reply_break(answer, ms, store->link.error,
-			     sizeof(store->link.error));
-	result = name_denied(store, &call, answer, result);
-	freeReplyObject(answer);
-	return result;
-}
-
-static int list_one(struct store *store, const char *glob, int64_t each_ns,
-		    store_found_fn *found, void *context)
-{
-	char cursor[24] = "0", *text;
-	int err;
-
-	do {
-		struct call call = {
-			.script = &script_list,
-			.user_timeout_ms = LOOK_USER_TIMEOUT_MS,
-		};
-		char *rest, *line;
-
-		call_add(&call, cursor);
-		call_add(&call, glob);
-		err = call_for_text(store, &call, clock_boot_ns() + each_ns,
-				    &text);
-		if (err)
-			return err;
-		rest = text;
-		line = strsep(&rest, "\n");
-		snprintf(cursor, sizeof(cursor), "%s", line);
-		while (!err && (line = strsep(&rest, "\n")) && *line)
-			err = found(context, line);
-		free(text);
-	} while (!err && strcmp(cursor, "0") != 0);
-	return err;
-}
-
-/* Of the listing of a cluster. */
-struct listing {
-	struct store *store;
-	const char *glob;
-	int64_t each_ns;
-	store_found_fn *found;
-	void *context;
-};
-
-/* In `context` is the listing. */
-static int list_master(void *context, const struct address *address)
-{
-	struct listing *listing = context;
-	struct store *store = listing->store;
-	struct store *node = store_open(&store->link.url, store->cancel_fd);
-	int err;
-
-	if (!node) {
-		snprintf(store->link.error, sizeof(store->link.error),
-			 "no memory for a connection");
-		return -ENOMEM;
-	}
-	/* As if its address were all that the URL names. */
-	node->link.url.kind = URL_SINGLE;
-	node->link.addresses[0] = *address;
-	node->link.address_count = 1;
-	resolve_format(address, node->link.address_text);
-	err = list_one(node, listing->glob, listing->each_ns, listing->found,
-		       listing->context);
-	memcpy(store->link.error, node->link.error, sizeof(store->link.error));
-	store_close(node);
-	return err;
-}
-
-int store_list(struct store *store, const char *glob, int64_t each_ns,
-	       store_found_fn *found, void *context)
-{
-	static const char *const words[] = { "CLUSTER", "NODES", NULL };
-	struct listing listing = { store, glob, each_ns, found, context };
-	const struct link *link = &store->link;
-	redisReply *reply;
-	int err;
-
-	if (link->url.kind != URL_CLUSTER)
-		return list_one(store, glob, each_ns, found, context);
-	err = single_command(store, words, clock_boot_ns() + each_ns, &reply);
-	if (err)
-		return err;
-	if (reply->type == REDIS_REPLY_STRING)
-		err = cluster_each_master(reply,
-					  &link->addresses[link->address],
-					  list_master, &listing);
-	else
-		err = reply_error(reply, store->link.error,
-				  sizeof(store->link.error));
-	freeReplyObject(reply);
-	return err;
+		call_add(call, *words++);
+	return link_call(&single->link, call, wait, reply);
 }

@@ -1,5 +1,7 @@
 /*
- * Of single.c, for the other files of this folder.
+ * The requests of store.h to one server, each in two halves: what begins it may
+ * be called for several servers, then link_finish() for the links of all of them,
+ * then what ends it.  What is in between belongs to the caller.
  */
 #ifndef CFLOCK_REDIS_SINGLE_H
 #define CFLOCK_REDIS_SINGLE_H
@@ -8,27 +10,108 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "redis/link.h"
 #include "store.h"
+
+#define SINGLE_NUMBER_MAX 24
+#define SINGLE_KIND_MAX 32
+
+/* Not to be moved while it is connected. */
+struct single {
+	struct link link;
+	/* Requests go out behind those that were given up, and not instead. */
+	bool keeps_order;
+	bool claimed; /* the server may hold a lease or a place of ours */
+	bool doubt;   /* an acquire that was given up may yet be served */
+};
+
+/* A request: it must last until it was ended. */
+struct request {
+	struct call call;
+	char ttl[SINGLE_NUMBER_MAX], spare[SINGLE_NUMBER_MAX];
+	char cooldown[SINGLE_NUMBER_MAX], ticket[SINGLE_NUMBER_MAX];
+	char kind[SINGLE_KIND_MAX];
+};
+
+/* Where an acquire has the token that it asks the vote for. */
+#define ACQUIRE_VOTE 15
+
+/* To be one vote of several. */
+struct vote {
+	const char *token; /* the one that it is for; "": the server's own */
+	int64_t ticket;    /* in the line; 0: the server's own */
+};
+
+void single_init(struct single *single, const struct url *url);
+
+/* Makes `to` a connection of its own to where `from` was last connected. */
+void single_copy(struct single *to, const struct single *from);
+
+void single_destroy(struct single *single);
+
+/*
+ * store_acquire().  `token` is that of a lease that is to be had back, "" for a
+ * new one.  DONE fills token[]; REFUSED *refusal.
+ */
+void single_begin_acquire(struct single *single, struct request *request,
+			  const struct claim *claim, const char *token,
+			  const struct vote *vote,
+			  const struct link_wait *wait);
+int single_end_acquire(struct single *single, const struct request *request,
+		       char token[STORE_TOKEN_MAX], struct refusal *refusal);
+
+/* store_renew(), without having back. */
+void single_begin_renew(struct single *single, struct request *request,
+			const struct claim *claim, const char *token,
+			const struct link_wait *wait);
+int single_end_renew(struct single *single, const struct request *request,
+		     struct asked *asked);
+
+/*
+ * store_release().  `ticket`: not 0: the place in the line that is kept.  `last`:
+ * nobody will be there to send it again.
+ */
+void single_begin_release(struct single *single, struct request *request,
+			  const struct claim *claim, bool lift, int64_t ticket,
+			  bool last, const struct link_wait *wait);
+int single_end_release(struct single *single, const struct request *request);
+
+/* store_wait(); false when nothing can wake us from here. */
+bool single_begin_wait(struct single *single, struct request *request,
+		       const struct claim *claim, int64_t until_ns,
+		       const struct link_wait *wait);
+int single_end_wait(struct single *single);
+
+/* store_look(). */
+void single_begin_look(struct single *single, struct request *request,
+		       const char *name, int waiters,
+		       const struct link_wait *wait);
+
+/* store_break(). */
+void single_begin_break(struct single *single, struct request *request,
+			const struct break_request *what,
+			const struct link_wait *wait);
+int single_end_break(struct single *single, const struct request *request,
+		     int64_t *ms);
+
+/* A call of list.lua. */
+void single_begin_list(struct single *single, struct request *request,
+		       const char *cursor, const char *glob,
+		       const struct link_wait *wait);
+
+/* Of look.lua and list.lua: 0 with *text to be freed, or a negative errno. */
+int single_end_text(struct single *single, const struct request *request,
+		    char **text);
 
 /*
  * Sends a command of at most 13 words, NULL behind the last, and receives its
  * reply, which may be an error: 0, to be freed with freeReplyObject(), or a
  * negative errno as in store.h.
  */
-int single_command(struct store *store, const char *const *words,
-		   int64_t deadline_ns, redisReply **reply);
-
-/* Waits until then: 0, or -ECANCELED. */
-int single_pause(struct store *store, int64_t until_ns);
-
-/* The URL without its password, and the name that Redis knows the user by. */
-const char *single_address(const struct store *store);
-const char *single_user(const struct store *store);
+int single_command(struct single *single, const char *const *words,
+		   const struct link_wait *wait, redisReply **reply);
 
 /* True for a cluster, where a command without a key goes to any node. */
-bool single_is_cluster(const struct store *store);
-
-/* What store_error() returns: STORE_ERROR_MAX bytes. */
-char *single_error(struct store *store);
+bool single_is_cluster(const struct single *single);
 
 #endif

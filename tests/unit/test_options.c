@@ -13,9 +13,9 @@ static void test_defaults(void)
 	is_str(options.name, "job", "the name");
 	is_str(options.command[0], "true", "the command");
 	ok(!options.command[1], "the end of the command");
-	is_str(options.server.host, "127.0.0.1", "default host");
-	is_int(options.server.port, 6379, "default port");
-	ok(!options.server.has_password && !options.server.has_user,
+	is_str(options.servers.urls[0].host, "127.0.0.1", "default host");
+	is_int(options.servers.urls[0].port, 6379, "default port");
+	ok(!options.servers.urls[0].has_password && !options.server.has_user,
 	   "no credentials by default");
 	is_int(options.ttl_ns, 10 * S, "default ttl");
 	is_int(options.renew_by_percent, 60, "default renew-by");
@@ -34,8 +34,8 @@ static void test_values(void)
 		"--renew-by 99% --stop-signal sigint --message a_b -w .5 j t");
 	ok(options.close, "-o");
 	is_int(options.conflict_exit_code, 255, "-E 255");
-	is_str(options.server.host, "h", "-S");
-	is_int(options.server.db, 2, "-S, database");
+	is_str(options.servers.urls[0].host, "h", "-S");
+	is_int(options.servers.urls[0].db, 2, "-S, database");
 	is_int(options.ttl_ns, 3 * S / 2, "-t");
 	is_int(options.renew_by_percent, 99, "--renew-by 99%%");
 	is_int(options.stop_signal, SIGINT, "--stop-signal");
@@ -46,7 +46,7 @@ static void test_values(void)
 		"--ttl=200ms --renew-by=1 --stop-signal=9 --message= "
 		"--wait=2m j t");
 	is_int(options.conflict_exit_code, 0, "-E 0");
-	is_str(options.server.path, "/s", "--server, unix");
+	is_str(options.servers.urls[0].path, "/s", "--server, unix");
 	is_int(options.ttl_ns, S / 5, "the shortest ttl");
 	is_int(options.stop_signal, SIGKILL, "--stop-signal=9");
 	is_int(options.wait_ns, 120 * S, "--wait=2m");
@@ -65,7 +65,7 @@ static void test_values(void)
 	is_good("-s -m 3 -e j t");
 	ok(!options.shared && !options.slots, "... -e is last");
 	is_good("--serv redis://h j t");
-	is_str(options.server.host, "h", "an abbreviated option");
+	is_str(options.servers.urls[0].host, "h", "an abbreviated option");
 	is_good("--stop-signal RTMIN+3 j t");
 	is_int(options.stop_signal, SIGRTMIN + 3, "RTMIN+3");
 	is_good("--stop-signal sigRtMax-1 j t");

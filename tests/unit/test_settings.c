@@ -33,7 +33,7 @@ static void test_environment(void)
 	setenv("CFLOCK_CONFLICT_EXIT_CODE", "75", 1);
 	setenv("CFLOCK_WAIT", "7", 1);
 	is_good("j t");
-	is_str(options.server.host, "envhost", "CFLOCK_SERVER");
+	is_str(options.servers.urls[0].host, "envhost", "CFLOCK_SERVER");
 	is_str(getenv("CFLOCK_SERVER"), "redis://envhost",
 	       "a URL without a password stays");
 	is_int(options.ttl_ns, 20 * S, "CFLOCK_TTL");
@@ -45,7 +45,7 @@ static void test_environment(void)
 	is_good("-n -t 30 -S redis://arg j t");
 	ok(options.nonblock && !options.wait_ns, "-n over CFLOCK_WAIT");
 	is_int(options.ttl_ns, 30 * S, "-t over CFLOCK_TTL");
-	is_str(options.server.host, "arg", "-S over CFLOCK_SERVER");
+	is_str(options.servers.urls[0].host, "arg", "-S over CFLOCK_SERVER");
 
 	clean_environment();
 	for (i = 0; i < 4; i++) {
@@ -143,8 +143,8 @@ static void test_files(void)
 		   0644);
 	is_good("j t");
 	is_int(options.ttl_ns, 11 * S, "ttl of the system's file");
-	is_int(options.server.db, 4, "server of the system's file");
-	is_str(options.server.password, "filesecret", "and its password");
+	is_int(options.servers.urls[0].db, 4, "server of the system's file");
+	is_str(options.servers.urls[0].password, "filesecret", "and its password");
 
 	write_file("cflock.conf",
 		   "\xef\xbb\xbf ; mine\r\n[cflock]\r\n\tttl = 12s ; why\r\n"
@@ -272,9 +272,9 @@ static void is_password(const char *arguments, const char *password)
 	restore("CFLOCK_PASSWORD_FILE", file);
 	if (!good)
 		return;
-	is_int(options.server.has_password, password != NULL,
+	is_int(options.servers.urls[0].has_password, password != NULL,
 	       "%s: there is %s password", arguments, password ? "a" : "no");
-	is_str(options.server.password, password ? password : "",
+	is_str(options.servers.urls[0].password, password ? password : "",
 	       "%s: the password", arguments);
 }
 
@@ -290,7 +290,7 @@ static void test_credentials(void)
 	setenv("CFLOCK_PASSWORD_FILE", "env.pw", 1);
 	is_password("-S redis://u:fromurl@h --password-file arg.pw j t",
 		    "fromurl");
-	is_str(options.server.user, "u", "the user of the URL");
+	is_str(options.servers.urls[0].user, "u", "the user of the URL");
 	ok(!getenv("REDISCLI_AUTH") && !getenv("CFLOCK_PASSWORD"),
 	   "passwords are taken out of the environment");
 
@@ -303,7 +303,7 @@ static void test_credentials(void)
 	setenv("REDISCLI_AUTH", "fromcli", 1);
 	setenv("CFLOCK_PASSWORD", "", 1);
 	is_password("-S redis://u@h j t", "fromenvfile");
-	is_str(options.server.user, "u", "the user of the URL, again");
+	is_str(options.servers.urls[0].user, "u", "the user of the URL, again");
 	unsetenv("CFLOCK_PASSWORD_FILE");
 	setenv("REDISCLI_AUTH", "fromcli", 1);
 	is_password("j t", "fromcli");
@@ -394,7 +394,7 @@ static void test_secrets(void)
 {
 	memset(line, 0, sizeof(line));
 	test_wiping("j t", OPTIONS_RUN);
-	is_str(options.server.password, "hunter2", "the password was read");
+	is_str(options.servers.urls[0].password, "hunter2", "the password was read");
 	test_wiping("-S redis://u:hunter2@h j t", OPTIONS_RUN);
 	is_str(words[2], "redis://u:*******@h", "the rest of it stays");
 	run("-S redis://u:hunter2@h j t");
