@@ -235,7 +235,6 @@ bad() {
 	for url in rediss+sentinel://h/m rediss+cluster://h; do
 		bad 64 "--server" "not built yet" -- "$CFLOCK" -S "$url"
 	done
-	bad 64 "several servers" -- "$CFLOCK" -S redis://a -S redis://b
 }
 
 @test "no password where one is needed: 77" {

@@ -390,6 +390,9 @@ stands_in_line() {
 
 @test "cflockctl: status, list, check, break and doctor ask the majority" {
 	hold 60
+	# It has a majority; the third one may have to be sent the script first.
+	wait_until has_lock 1
+	wait_until has_lock 3
 	signal_server KILL 2
 	expect 0 "$CTL" status "$name"
 	[[ $output == *"exclusive"*"exec sleep"* ]]

@@ -15,7 +15,8 @@ static void test_defaults(void)
 	ok(!options.command[1], "the end of the command");
 	is_str(options.servers.urls[0].host, "127.0.0.1", "default host");
 	is_int(options.servers.urls[0].port, 6379, "default port");
-	ok(!options.servers.urls[0].has_password && !options.server.has_user,
+	ok(!options.servers.urls[0].has_password &&
+		   !options.servers.urls[0].has_user,
 	   "no credentials by default");
 	is_int(options.ttl_ns, 10 * S, "default ttl");
 	is_int(options.renew_by_percent, 60, "default renew-by");
@@ -226,8 +227,14 @@ static void test_bad_usage(void)
 	is_bad("--stop-signal RTMIN-1 j t", -EINVAL, "is not a signal");
 	is_bad("--stop-signal '' j t", -EINVAL, "is not a signal");
 	is_bad("--password-file '' j t", -EINVAL, "the file is empty");
-	is_bad("-S redis://a -S redis://b j t", -EINVAL,
-	       "several servers (quorum) are not built yet");
+	is_bad("-S redis://a -S redis://b j t", -EINVAL, "even number");
+	is_bad("-S redis://a -S redis://b_redis://a:6379/1 j t", -EINVAL,
+	       "given twice");
+	is_good("-S redis://a -S redis://b_redis://c:1/2 j t");
+	is_int(options.servers.count, 3, "three servers");
+	is_str(options.servers.urls[2].host, "c", "the last of them");
+	is_str(getenv("CFLOCK_SERVER"), "redis://a redis://b redis://c:1/2",
+	       "... for the command");
 	is_bad("-S rediss+cluster://u:hunter2@h j t", -EINVAL, "not built yet");
 	is_bad("--tls-ca-file '' j t", -EINVAL, "--tls-ca-file: it is empty");
 	is_bad("--tls-server-name a/b j t", -EINVAL, "--tls-server-name: ");
