@@ -172,8 +172,9 @@ static int read_option(struct arguments *arguments, int key, char **argv)
 	switch (key) {
 	case 'S':
 		if (arguments->service.server_count <= URL_LIST_MAX)
-			arguments->service.servers
-				[arguments->service.server_count++] = optarg;
+			arguments->service
+				.servers[arguments->service.server_count++] =
+				optarg;
 		arguments->given |= TAKES_SERVER;
 		return 0;
 	case 'P':

@@ -99,8 +99,9 @@ char *refusal_format(const struct refusal *refusal, char *buffer, size_t size)
 		format_grace(refusal, buffer, size);
 		break;
 	case REFUSAL_VOTES:
-		snprintf(buffer, size, "others want it at the same time, and "
-				       "none has a majority of the servers");
+		snprintf(buffer, size,
+			 "others want it at the same time, and "
+			 "none has a majority of the servers");
 		break;
 	case REFUSAL_HELD:
 	case REFUSAL_ANCESTOR:
