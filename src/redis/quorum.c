@@ -27,6 +27,9 @@
 /* What is released on one server is released on all, about now. */
 #define WAKE_PATIENCE_NS (10 * NS_PER_MS)
 
+/* A shorter pause is made without the servers. */
+#define BLOCK_LEAST_NS (30 * NS_PER_MS)
+
 /* As long as each knows of a higher token than the one before. */
 #define ROUNDS_MAX 8
 
@@ -655,9 +658,10 @@ static int try_to_acquire(struct quorum *quorum, const struct claim *claim,
 		refuse_as_taken(quorum, refusal);
 		return STORE_REFUSED;
 	}
-	give_back(quorum, claim);
+	/* By a signal: what there is will be withdrawn, or asked for once more. */
 	if (err)
 		return err;
+	give_back(quorum, claim);
 	if (count_answers(quorum) < quorum->majority)
 		return fail(quorum);
 	alike = choose_refusal(quorum, refusal);
@@ -732,6 +736,9 @@ int quorum_wait(struct quorum *quorum, const struct claim *claim,
 	struct link_wait rest = *wait;
 	int count = 0, i, err;
 
+	/* A read that has not ended in time costs a new connection. */
+	if (until_ns - clock_boot_ns() < BLOCK_LEAST_NS)
+		return wait_until_ready(-1, 0, until_ns, wait->cancel_fd);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
@@ -745,7 +752,6 @@ int quorum_wait(struct quorum *quorum, const struct claim *claim,
 	}
 	if (!count)
 		return wait_until_ready(-1, 0, until_ns, wait->cancel_fd);
-
 	err = link_go_on(links, count, wait, is_enough, &round);
 	if (one_is_woken(quorum) && !err) {
 		rest.deadline_ns = least(wait->deadline_ns,
