@@ -475,7 +475,7 @@ static void give_back(struct quorum *quorum, const struct claim *claim)
 	};
 	struct round round = { .quorum = quorum, .end = end_release };
 	int64_t ticket = claim->may_wait ? quorum->ticket : 0;
-	struct outcome outcomes[URL_LIST_MAX];
+	struct outcome outcomes[URL_LIST_MAX] = { { 0 } };
 	int i;
 
 	for (i = 0; i < quorum->count; i++) {
