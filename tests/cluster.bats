@@ -52,19 +52,6 @@ teardown() {
 	test_teardown
 }
 
-# A port that nobody listens on, below those that the kernel gives out and with
-# room for that of the bus; none of the arguments.
-free_port() {
-	local port
-
-	while port=$((RANDOM % 10000 + 10000)); [[ " $* " == *" $port "* ]] ||
-		(: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null ||
-		(: <"/dev/tcp/127.0.0.1/$((port + 10000))") 2>/dev/null; do
-		:
-	done
-	echo "$port"
-}
-
 # start_node N: on ports[N].
 start_node() {
 	local port=${ports[$1]} file=$REDIS_DIR/$1

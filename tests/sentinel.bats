@@ -51,18 +51,6 @@ teardown() {
 	test_teardown
 }
 
-# A port that nobody listens on, below those that the kernel gives out; none of
-# the arguments.
-free_port() {
-	local port
-
-	while port=$((RANDOM % 20000 + 10000)); [[ " $* " == *" $port "* ]] ||
-		(: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-		:
-	done
-	echo "$port"
-}
-
 # start_node N [OPTION]...: a server on ports[N].
 start_node() {
 	local port=${ports[$1]} file=$REDIS_DIR/$1

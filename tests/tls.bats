@@ -5,20 +5,6 @@
 bats_require_minimum_version 1.5.0
 load helpers
 
-# A port that nobody listens on, below those that the kernel gives out.
-free_port() {
-	local port
-
-	while port=$((RANDOM % 20000 + 10000)); (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-		:
-	done
-	echo "$port"
-}
-
-is_listening() {
-	(: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
 # make_ca NAME: $certs/NAME.crt and .key.
 make_ca() {
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 \
