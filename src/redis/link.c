@@ -149,8 +149,7 @@ static int prepare_tls(struct link *link)
 
 	if (!link->url.is_tls || link->conn.tls_context)
 		return 0;
-	err = tls_context_new(&link->url.tls, link->url.host,
-			      &link->conn.tls_context, cause);
+	err = tls_context_new(&link->url.tls, &link->conn.tls_context, cause);
 	if (err)
 		snprintf(link->error, sizeof(link->error),
 			 "cannot speak TLS with %.400s: %s", link->address_text,
