@@ -212,12 +212,6 @@ static int set_server(struct optvalues *values, const char *value)
 		values->has_server_argument = true;
 
 	rc = url_parse(value, &values->options.server, &why);
-	if (rc == -ENOSYS) {
-		refuse(values,
-		       "%s; use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
-		       why);
-		return -EINVAL;
-	}
 	if (!rc && values->options.server.is_tls && !TLSPROGRAM_IS_BUILT) {
 		refuse(values, "this cflock was built without OpenSSL, so it "
 			       "cannot speak TLS (rediss://)");
@@ -228,7 +222,7 @@ static int set_server(struct optvalues *values, const char *value)
 		       "%s (expected redis://[user[:password]@]host[:port]"
 		       "[/db], unix:///path[?db=N], "
 		       "redis+sentinel://host,.../master or "
-		       "redis+cluster://host,...)",
+		       "redis+cluster://host,...; rediss for TLS)",
 		       why);
 		return -EBADF;
 	}

@@ -537,6 +537,8 @@ static int list_master(void *context, const struct address *address)
 	node->link.url.kind = URL_SINGLE;
 	node->link.addresses[0] = *address;
 	node->link.address_count = 1;
+	node->link.conn.tls_context =
+		tls_context_share(store->link.conn.tls_context);
 	resolve_format(address, node->link.address_text);
 	err = list_one(node, listing->glob, listing->each_ns, listing->found,
 		       listing->context);
@@ -560,7 +562,7 @@ int store_list(struct store *store, const char *glob, int64_t each_ns,
 	if (err)
 		return err;
 	if (reply->type == REDIS_REPLY_STRING)
-		err = cluster_each_master(reply,
+		err = cluster_each_master(link->cluster, reply,
 					  &link->addresses[link->address],
 					  list_master, &listing);
 	else
