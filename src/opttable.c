@@ -211,12 +211,6 @@ static int add_server(struct optvalues *values, const char *text)
 		return refuse(values, "there can be %d servers at most",
 			      URL_LIST_MAX);
 	rc = url_parse(text, url, &why);
-	if (rc == -ENOSYS) {
-		refuse(values,
-		       "%s; use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://",
-		       why);
-		return -EINVAL;
-	}
 	if (!rc && url->is_tls && !TLSPROGRAM_IS_BUILT) {
 		refuse(values, "this cflock was built without OpenSSL, so it "
 			       "cannot speak TLS (rediss://)");
@@ -227,7 +221,7 @@ static int add_server(struct optvalues *values, const char *text)
 		       "%s (expected redis://[user[:password]@]host[:port]"
 		       "[/db], unix:///path[?db=N], "
 		       "redis+sentinel://host,.../master or "
-		       "redis+cluster://host,...)",
+		       "redis+cluster://host,...; rediss for TLS)",
 		       why);
 		return -EBADF;
 	}

@@ -442,25 +442,22 @@ int url_parse(const char *text, struct url *url, const char **why)
 		{ "rediss://", parse_tcp, true },
 		{ "unix://", parse_unix, false },
 		{ "redis+sentinel://", parse_sentinel, false },
+		{ "rediss+sentinel://", parse_sentinel, true },
 		{ "redis+cluster://", parse_cluster, false },
+		{ "rediss+cluster://", parse_cluster, true },
 	};
 	struct url parsed = { 0 };
 	const char *rest;
 	size_t i;
 	int rc = -EINVAL;
 
-	if (skip_scheme(text, "rediss+sentinel://") ||
-	    skip_scheme(text, "rediss+cluster://")) {
-		*why = "TLS to Sentinel and Cluster is not built yet";
-		return -ENOSYS;
-	}
 	for (rest = text; *rest; rest++) {
 		if (is_control(*rest) || *rest == ' ')
 			return fail(why, "blanks and control characters are "
 					 "not allowed");
 	}
-	*why = "it must begin with redis://, rediss://, unix://, "
-	       "redis+sentinel:// or redis+cluster://";
+	*why = "it must begin with redis://, unix://, redis+sentinel:// or "
+	       "redis+cluster://, or with rediss for TLS";
 	for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
 		rest = skip_scheme(text, schemes[i].start);
 		if (!rest)
@@ -513,26 +510,26 @@ char *url_format(const struct url *url, char *buffer, size_t size)
 {
 	/* A user without a password may be a password in the wrong place. */
 	const char *user = url->has_password ? url->user : "";
-	const char *at = *user ? "@" : "";
+	const char *at = *user ? "@" : "", *s = url->is_tls ? "s" : "";
 	char hosts[HOSTS_TEXT_MAX], db[16] = "";
 
 	if (url->db)
 		snprintf(db, sizeof(db), "?db=%d", url->db);
 	if (url->kind == URL_SENTINEL) {
 		format_hosts(url, hosts);
-		snprintf(buffer, size, "redis+sentinel://%s%s%s/%s%s", user, at,
-			 hosts, url->master, db);
+		snprintf(buffer, size, "redis%s+sentinel://%s%s%s/%s%s", s,
+			 user, at, hosts, url->master, db);
 	} else if (url->kind == URL_CLUSTER) {
 		format_hosts(url, hosts);
-		snprintf(buffer, size, "redis+cluster://%s%s%s", user, at,
+		snprintf(buffer, size, "redis%s+cluster://%s%s%s", s, user, at,
 			 hosts);
 	} else if (url->is_unix) {
 		snprintf(buffer, size, "unix://%s%s%s%s", user, at, url->path,
 			 db);
 	} else {
 		format_host(url->host, url->port, hosts, sizeof(hosts));
-		snprintf(buffer, size, "redis%s://%s%s%s/%d",
-			 url->is_tls ? "s" : "", user, at, hosts, url->db);
+		snprintf(buffer, size, "redis%s://%s%s%s/%d", s, user, at,
+			 hosts, url->db);
 	}
 	return buffer;
 }

@@ -6,6 +6,7 @@
  *   unix://[user[:password]@]/path[?db=N]
  *   redis+sentinel://[user[:password]@]host[:port],.../master[?PARAMETER&...]
  *   redis+cluster://[user[:password]@]host[:port],...
+ *   rediss+sentinel://...  rediss+cluster://...    the same two, all by TLS
  *
  * PARAMETER is db=N, sentinel-user=USER or sentinel-password=PASSWORD; user and
  * password in front of the hosts are those of the Redis servers.
@@ -50,7 +51,7 @@ struct url_tls {
 	const char *ca_dir;      /* ... by hash, see openssl-rehash(1) */
 	const char *cert;        /* with its chain, to show to the server */
 	const char *key;         /* NULL: in the same file */
-	const char *server_name; /* instead of the host */
+	const char *server_name; /* instead of the host, of each server */
 };
 
 struct url {
@@ -77,11 +78,9 @@ struct url {
 };
 
 /*
- * Parses all of `text`.  Returns 0; -EINVAL when it is not such a URL, -ENOSYS
- * when its scheme is one that this version cannot speak yet (rediss+sentinel,
- * rediss+cluster).  On failure *url is untouched and *why points to a static text
- * that says what is wrong and never holds a part of the URL, which may hold a
- * password.
+ * Parses all of `text`.  Returns 0, or -EINVAL when it is not such a URL.  On
+ * failure *url is untouched and *why points to a static text that says what is
+ * wrong and never holds a part of the URL, which may hold a password.
  */
 int url_parse(const char *text, struct url *url, const char **why);
 

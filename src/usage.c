@@ -89,6 +89,8 @@ const char *options_usage(void)
 	       "unix://[user[:password]@]/path[?db=N], or one of\n"
 	       "redis+sentinel://[user[:password]@]host[:port],.../master\n"
 	       "redis+cluster://[user[:password]@]host[:port],...\n"
+	       "rediss+sentinel://... and rediss+cluster://... are those by "
+	       "TLS.\n"
 	       "\n"
 	       "Environment:\n"
 	       " CFLOCK_SERVER, CFLOCK_TTL, ...  any option above that is a "

@@ -53,10 +53,10 @@ setup() {
 			cflock --stop-signal STO ->
 			cflock --password-file sec -> cflock --password-file secret.txt
 			cflock --password-file=sec -> cflock --password-file=secret.txt
-			cflock -S rediss -> cflock -S rediss://
-			cflock -Srediss -> cflock -Srediss://
-			cflock -nSrediss -> cflock -nSrediss://
-			cflock --server=rediss -> cflock --server=rediss://
+			cflock -S rediss: -> cflock -S rediss://
+			cflock -Srediss: -> cflock -Srediss://
+			cflock -nSrediss: -> cflock -nSrediss://
+			cflock --server=rediss: -> cflock --server=rediss://
 			cflock --server redis: -> cflock --server redis://
 			cflock --server uni -> cflock --server unix://
 			cflock -S unix://$work/sec -> cflock -S unix://$work/secret.txt
@@ -65,7 +65,7 @@ setup() {
 			cflock --prefer co -> cflock --prefer consistency
 			cflock --prefer=a -> cflock --prefer=availability
 			cflock --ttl sec ->
-			cflockctl -S rediss -> cflockctl -S rediss://
+			cflockctl -S rediss: -> cflockctl -S rediss://
 			cflockctl status --password-file=sec -> cflockctl status --password-file=secret.txt
 		EOF
 	done

@@ -226,14 +226,9 @@ bad() {
 @test "a bad URL on the command line: 78" {
 	for url in '' nonsense http://127.0.0.1 redis:// redis://h:0 redis://h:65536 redis://h:x \
 		redis://h/x redis://h/-1 unix://relative 'unix:///s?db=x' redis://[::1 redis://h/1/2 \
-		redis+sentinel://h redis+sentinel:///m 'redis+sentinel://h/m?x=1' redis+cluster://h/1; do
+		redis+sentinel://h redis+sentinel:///m 'redis+sentinel://h/m?x=1' redis+cluster://h/1 \
+		rediss+sentinel://h rediss+cluster://h/1; do
 		bad 78 "--server" -- "$CFLOCK" -S "$url"
-	done
-}
-
-@test "URLs that this version does not speak: 64" {
-	for url in rediss+sentinel://h/m rediss+cluster://h; do
-		bad 64 "--server" "not built yet" -- "$CFLOCK" -S "$url"
 	done
 }
 
@@ -365,7 +360,7 @@ run_and_look() {
 		'"$CFLOCK" -v -w 0.2 -S redis://:$secret@127.0.0.1:1 "$name" true' \
 		'"$CFLOCK" -S redis://:$secret@h:99999 "$name" true' \
 		'"$CFLOCK" -S http://:$secret@h "$name" true' \
-		'"$CFLOCK" -S rediss+cluster://:$secret@h "$name" true' \
+		'"$CFLOCK" -v -w 0.2 -S rediss+cluster://:$secret@127.0.0.1:1 "$name" true' \
 		'"$CFLOCK" -w 0.2 -S rediss://:$secret@127.0.0.1:1 "$name" true' \
 		'"$CFLOCK" -v -w 0.2 -S "redis+sentinel://:$secret@127.0.0.1:1/m?sentinel-password=$secret" "$name" true' \
 		'"$CFLOCK" -v -S "redis+sentinel://127.0.0.1:1/m?sentinel-pasword=$secret" "$name" true' \

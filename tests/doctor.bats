@@ -73,10 +73,6 @@ all_ok_but() {
 	[ "$(names ok)" = "$*" ] || fail "not ok: $(names ok), in: $output"
 }
 
-free_port() {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 # Damages the replies of the proxy from now on, and makes it the server.
 proxy() {
 	printf '%s\n' "$name" 1 on "$1" >"$REDIS_DIR/damage.new"

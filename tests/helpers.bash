@@ -52,6 +52,22 @@ now_ms() {
 	echo "${us%???}"
 }
 
+# free_port [PORT]...: one that nobody listens on, nor on that of a cluster's bus
+# above it; below those that the kernel gives out, and none of the arguments.
+free_port() {
+	local port
+
+	while port=$((RANDOM % 10000 + 10000)); [[ " $* " == *" $port "* ]] ||
+		is_listening "$port" || is_listening $((port + 10000)); do
+		:
+	done
+	echo "$port"
+}
+
+is_listening() {
+	(: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
 # start_redis DIR [OPTION]...: a server on DIR/redis.sock; its pid in DIR/pid.
 start_redis() {
 	local dir=$1

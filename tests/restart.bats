@@ -280,7 +280,7 @@ start_replica() {
 
 # The server, listening on a free $port as well.
 with_port() {
-	port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	port=$(free_port)
 	old_redis --port "$port" --repl-diskless-sync-delay 0
 }
 
@@ -319,7 +319,7 @@ with_port() {
 	start_replica "$REDIS_DIR/r"
 	redis-cli -s "$REDIS_DIR/r/redis.sock" replicaof no one
 	hold holder
-	rport=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+	rport=$(free_port)
 	redis-cli -s "$REDIS_DIR/r/redis.sock" config set port "$rport"
 	rcli replicaof 127.0.0.1 "$rport"
 	demoted() { rcli info replication | grep -q 'master_link_status:up'; }

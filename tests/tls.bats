@@ -4,39 +4,7 @@
 # shellcheck disable=SC2154 # what `run` and the helpers set
 bats_require_minimum_version 1.5.0
 load helpers
-
-# A port that nobody listens on, below those that the kernel gives out.
-free_port() {
-	local port
-
-	while port=$((RANDOM % 20000 + 10000)); (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-		:
-	done
-	echo "$port"
-}
-
-is_listening() {
-	(: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-# make_ca NAME: $certs/NAME.crt and .key.
-make_ca() {
-	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 \
-		-subj "/CN=the CA $1" -keyout "$certs/$1.key" -out "$certs/$1.crt"
-}
-
-# make_cert NAME CA EXTENSION [COMMAND...]: signed under the clock of COMMAND.
-make_cert() {
-	local name=$1 ca=$2 extension=$3
-
-	shift 3
-	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-		-subj "/CN=$name" -keyout "$certs/$name.key" -out "$certs/$name.csr"
-	echo "$extension" >"$certs/$name.ext"
-	"$@" openssl x509 -req -in "$certs/$name.csr" -CA "$certs/$ca.crt" \
-		-CAkey "$certs/$ca.key" -CAcreateserial -days 2 \
-		-extfile "$certs/$name.ext" -out "$certs/$name.crt"
-}
+load helpers/certs
 
 setup_file() {
 	certs=$(mktemp -d "${TMPDIR:-/tmp}/cflock-certs.XXXXXX")

@@ -25,26 +25,12 @@ teardown() {
 	stop_redis "$work/r"
 }
 
-# A port that nobody listens on, below those that the kernel gives out.
-free_port() {
-	local port
-
-	while port=$((RANDOM % 20000 + 10000)); (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-		:
-	done
-	echo "$port"
-}
-
 # start_tcp_redis OPTION...: as start_redis, on $port and $work/r/redis.sock.
 start_tcp_redis() {
 	port=$(free_port)
 	start_redis "$work/r" --port "$port" "$@"
 	rcli_r() { redis-cli -s "$work/r/redis.sock" "$@"; }
 	[ "$(rcli_r config get port | tail -n 1)" = "$port" ]
-}
-
-is_listening() {
-	(: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
 # unreachable ALLOWED_MS TEXT... -- OPTION...: 69 after that time.

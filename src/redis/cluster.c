@@ -15,12 +15,6 @@
 
 #define PORT_MAX 65535
 
-/* A host that was looked up, and what came of it. */
-struct known_name {
-	char name[URL_HOST_MAX];
-	struct address address; /* the port is none of its own */
-};
-
 #define KNOWN_NAMES_MAX 8
 
 struct cluster {
@@ -28,9 +22,10 @@ struct cluster {
 	struct url_host hosts[URL_HOSTS_MAX];
 	int count; /* 0: not looked up yet */
 	struct address nodes[LINK_ADDRESSES_MAX];
-	/* Of nodes that are announced by name; the oldest is overwritten. */
+	/* Of hosts that others have named, with any port; the oldest is
+	 * overwritten. */
 	int name_count;
-	struct known_name names[KNOWN_NAMES_MAX];
+	struct address names[KNOWN_NAMES_MAX];
 };
 
 struct cluster *cluster_new(const struct url *url)
@@ -91,6 +86,17 @@ static int index_of(const struct cluster *cluster,
 		if (is_same(&cluster->nodes[i], address))
 			return i;
 	return -1;
+}
+
+/* The name in the URL stays with an address, whatever others call it. */
+static void keep_name(const struct cluster *cluster, struct address *address)
+{
+	int known = index_of(cluster, address), i;
+
+	for (i = 0; known >= 0 && i < cluster->host_count; i++)
+		if (strcmp(cluster->nodes[known].name,
+			   cluster->hosts[i].name) == 0)
+			strcpy(address->name, cluster->hosts[i].name);
 }
 
 static void take_out(struct cluster *cluster, int i)
@@ -217,20 +223,22 @@ int cluster_resolve(struct cluster *cluster,
 		    const struct address *here, const struct link_wait *wait,
 		    struct address addresses[RESOLVE_ADDRESSES_MAX])
 {
-	struct known_name *known;
+	struct address *known;
 	int i, count;
 
 	if (!*redirection->host) {
 		addresses[0] = *here;
 		set_port(&addresses[0], redirection->port);
+		keep_name(cluster, &addresses[0]);
 		return 1;
 	}
 	for (i = 0; i < cluster->name_count && i < KNOWN_NAMES_MAX; i++) {
 		known = &cluster->names[i];
 		if (strcmp(known->name, redirection->host) != 0)
 			continue;
-		addresses[0] = known->address;
+		addresses[0] = *known;
 		set_port(&addresses[0], redirection->port);
+		keep_name(cluster, &addresses[0]);
 		return 1;
 	}
 	count = resolve_host(redirection->host, redirection->port,
@@ -238,9 +246,10 @@ int cluster_resolve(struct cluster *cluster,
 	if (count > 0) {
 		known = &cluster->names[cluster->name_count++ %
 					KNOWN_NAMES_MAX];
-		strcpy(known->name, redirection->host);
-		known->address = addresses[0];
+		*known = addresses[0];
 	}
+	for (i = 0; i < count; i++)
+		keep_name(cluster, &addresses[i]);
 	return count;
 }
 
@@ -293,7 +302,24 @@ static bool has_flag(const struct node_line *line, const char *flag)
 	return false;
 }
 
-/* "IP:PORT@BUS,NAME": its IP and port; no names are looked up. */
+/* Of "IP:PORT@BUS,NAME,..." the NAME, which may be missing, or empty. */
+static void read_name(const struct node_line *line, struct address *address)
+{
+	const char *endpoint = line->fields[1],
+		   *end = endpoint + line->lengths[1];
+	const char *name = endpoint + strcspn(endpoint, ", \n");
+	size_t length;
+
+	if (name >= end)
+		return;
+	length = strcspn(++name, ", \n");
+	if (!length || length >= sizeof(address->name))
+		return;
+	memcpy(address->name, name, length);
+	address->name[length] = '\0';
+}
+
+/* Its IP and port; no names are looked up. */
 static bool read_address(const struct node_line *line,
 			 const struct address *here, struct address *address)
 {
@@ -307,6 +333,7 @@ static bool read_address(const struct node_line *line,
 	if (!*host) {
 		*address = *here;
 		set_port(address, port);
+		read_name(line, address);
 		return true;
 	}
 	if (inet_pton(AF_INET, host, digits) != 1 &&
@@ -315,6 +342,21 @@ static bool read_address(const struct node_line *line,
 	if (resolve_host(host, port, 0, -1, found) < 1)
 		return false;
 	*address = found[0];
+	read_name(line, address);
+	return true;
+}
+
+/* The same; one that is known keeps its name.  Sets *known to its index, or -1. */
+static bool find_address(const struct cluster *cluster,
+			 const struct node_line *line,
+			 const struct address *here, struct address *address,
+			 int *known)
+{
+	if (!read_address(line, here, address))
+		return false;
+	*known = index_of(cluster, address);
+	if (*known >= 0)
+		*address = cluster->nodes[*known];
 	return true;
 }
 
@@ -335,35 +377,36 @@ void cluster_learn(struct cluster *cluster, const redisReply *reply,
 			       line.lengths[3] == self.lengths[0] &&
 			       memcmp(line.fields[3], self.fields[0],
 				      self.lengths[0]) == 0;
+		int known;
 
 		if (has_flag(&line, "noaddr") || has_flag(&line, "handshake") ||
 		    has_flag(&line, "myself") ||
-		    !read_address(&line, here, &address))
+		    !find_address(cluster, &line, here, &address, &known))
 			continue;
 		/* Its replicas are those who may follow it. */
 		if (is_ours)
 			put(cluster, 1, &address);
-		else if (has_flag(&line, "master") &&
-			 index_of(cluster, &address) < 0 &&
+		else if (has_flag(&line, "master") && known < 0 &&
 			 cluster->count < LINK_ADDRESSES_MAX)
 			put(cluster, LINK_ADDRESSES_MAX, &address);
 	}
 }
 
-int cluster_each_master(const redisReply *reply, const struct address *here,
+int cluster_each_master(const struct cluster *cluster, const redisReply *reply,
+			const struct address *here,
 			int (*found)(void *context, const struct address *),
 			void *context)
 {
 	const char *text = reply->str;
 	struct node_line line;
 	struct address address;
-	int err = 0;
+	int known, err = 0;
 
 	while (!err && next_line(&text, &line)) {
 		if (!has_flag(&line, "master") || has_flag(&line, "noaddr") ||
 		    has_flag(&line, "handshake") || has_flag(&line, "fail"))
 			continue;
-		if (read_address(&line, here, &address))
+		if (find_address(cluster, &line, here, &address, &known))
 			err = found(context, &address);
 	}
 	return err;

@@ -4,6 +4,10 @@
  * slot, so that one node at a time is enough; in front is the one to try first.
  *
  * Names are looked up once, as long as the cluster announces addresses.
+ *
+ * By TLS, a node must have a certificate for the name in the URL by which it was
+ * found, if any; else for what MOVED or ASK called it; else for the host name,
+ * or without that the address, that CLUSTER NODES has for it.
  */
 #ifndef CFLOCK_REDIS_CLUSTER_H
 #define CFLOCK_REDIS_CLUSTER_H
@@ -62,7 +66,8 @@ void cluster_learn(struct cluster *cluster, const redisReply *reply,
  * Calls `found` with the address of each master in an answer to CLUSTER NODES of
  * `here`, until that returns other than 0, which is then returned.
  */
-int cluster_each_master(const redisReply *reply, const struct address *here,
+int cluster_each_master(const struct cluster *cluster, const redisReply *reply,
+			const struct address *here,
 			int (*found)(void *context, const struct address *),
 			void *context);
 

@@ -84,14 +84,8 @@ static int shake_hands(struct conn *conn)
 {
 	int err;
 
-	if (!conn->tls_context)
-		return 0;
 	if (!conn->tls)
-		conn->tls = tls_new(conn->tls_context, conn->fd);
-	if (!conn->tls) {
-		conn_close(conn);
-		return -ENOMEM;
-	}
+		return 0;
 	conn->shaking_hands = true;
 	err = (int)keep_reason(conn, tls_handshake(conn->tls, &conn->events));
 	if (err == -EAGAIN)
@@ -101,6 +95,20 @@ static int shake_hands(struct conn *conn)
 	else
 		conn->shaking_hands = false;
 	return err;
+}
+
+/* Takes the socket over, which is about to be connected to `name`. */
+static int adopt(struct conn *conn, int fd, const char *name)
+{
+	int err = conn_adopt(conn, fd);
+
+	if (err || !conn->tls_context)
+		return err;
+	conn->tls = tls_new(conn->tls_context, name, fd);
+	if (conn->tls)
+		return 0;
+	conn_close(conn);
+	return -ENOMEM;
 }
 
 int conn_start(struct conn *conn, const struct address *address,
@@ -120,7 +128,7 @@ int conn_start(struct conn *conn, const struct address *address,
 			   (int)user_timeout_ms);
 	}
 	if (connect(fd, &address->to.any, address->length) == 0) {
-		err = conn_adopt(conn, fd);
+		err = adopt(conn, fd, address->name);
 		return err ? err : shake_hands(conn);
 	}
 	/* EAGAIN: a Unix socket whose backlog is full, so it never will be. */
@@ -129,7 +137,7 @@ int conn_start(struct conn *conn, const struct address *address,
 		close(fd);
 		return -err;
 	}
-	err = conn_adopt(conn, fd);
+	err = adopt(conn, fd, address->name);
 	conn->events = POLLOUT;
 	return err ? err : CONN_WAITS;
 }
@@ -139,7 +147,7 @@ int conn_proceed(struct conn *conn)
 	int err = 0;
 	socklen_t length = sizeof(err);
 
-	if (conn->tls)
+	if (conn->shaking_hands)
 		return shake_hands(conn);
 	if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &err, &length) < 0)
 		err = errno;

@@ -37,7 +37,8 @@ struct conn {
 };
 
 /*
- * Begins to connect a closed one, by TLS if it has a `tls_context`.  `user_timeout_ms`: after so long without an
+ * Begins to connect a closed one, by TLS if it has a `tls_context`, to the server
+ * that has the address' name.  `user_timeout_ms`: after so long without an
  * acknowledgement the kernel gives the connection up.  0 when it is connected,
  * CONN_WAITS, or a negative errno, and it is closed again.
  */

@@ -322,7 +322,8 @@ static int examine(struct single *single, const struct lease_policy *policy,
 			.advice =
 				err == -EACCES
 					? "give the user and the password that "
-					  "the server wants"
+					  "the server wants, or by TLS the "
+					  "certificates"
 					: "look whether the server runs, and "
 					  "whether the address is its own",
 		};

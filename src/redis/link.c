@@ -149,8 +149,7 @@ static int prepare_tls(struct link *link)
 
 	if (!link->url.is_tls || link->conn.tls_context)
 		return 0;
-	err = tls_context_new(&link->url.tls, link->url.host,
-			      &link->conn.tls_context, cause);
+	err = tls_context_new(&link->url.tls, &link->conn.tls_context, cause);
 	if (err)
 		snprintf(link->error, sizeof(link->error),
 			 "cannot speak TLS with %.400s: %s", link->address_text,
@@ -164,7 +163,8 @@ static int ask_sentinels(struct link *link, const struct link_wait *wait)
 
 	link->address_count = 0;
 	if (!link->sentinels)
-		link->sentinels = sentinels_new(&link->url);
+		link->sentinels =
+			sentinels_new(&link->url, link->conn.tls_context);
 	if (!link->sentinels)
 		return link_fail(link, -ENOMEM, "connect to");
 	count = sentinels_ask(link->sentinels, wait, link->addresses,
@@ -323,12 +323,21 @@ static enum link_stage connected(struct link *link)
 	return start_sending(link);
 }
 
-/* This address was of no use.  False when it was the last. */
-static bool turn_to_next(struct link *link)
+/*
+ * This address was of no use, for *err.  False when it was the last; *err is then
+ * that of all: while a node of a cluster may come back, it is of no use for ever
+ * that another has refused us.
+ */
+static bool turn_to_next(struct link *link, int *err)
 {
 	avoid_node(link);
-	if (link->address + 1 == link->address_count)
+	if (link->cluster && !store_error_is_final(*err))
+		link->passing_err = *err;
+	if (link->address + 1 == link->address_count) {
+		if (link->passing_err)
+			*err = link->passing_err;
 		return false;
+	}
 	link->address++;
 	return true;
 }
@@ -348,7 +357,7 @@ static enum link_stage try_address(struct link *link)
 			return connected(link);
 		if (err == CONN_WAITS)
 			return link->stage = LINK_CONNECTING;
-		if (!turn_to_next(link))
+		if (!turn_to_next(link, &err))
 			return end(link, link_fail(link, err, "connect to"));
 	}
 }
@@ -365,7 +374,7 @@ static enum link_stage step_connecting(struct link *link, bool is_late)
 		return link->stage;
 	if (!err)
 		return connected(link);
-	if (!turn_to_next(link))
+	if (!turn_to_next(link, &err))
 		return end(link, link_fail(link, err, "connect to"));
 	return try_address(link);
 }
@@ -443,6 +452,7 @@ static enum link_stage follow(struct link *link, const redisReply *reply)
 	memcpy(link->addresses, found, (size_t)count * sizeof(found[0]));
 	link->address_count = count;
 	link->address = 0;
+	link->passing_err = 0;
 	link->asking = to.is_ask;
 	link->by_text = link->call->by_text;
 	return try_address(link);
@@ -587,6 +597,7 @@ void link_begin(struct link *link, const struct call *call,
 	link->was_sent = false;
 	link->answer = NULL;
 	link->address = 0;
+	link->passing_err = 0;
 	if (link->conn.fd >= 0) {
 		link->stale = link->unanswered;
 		link->blocked = false;
@@ -594,9 +605,9 @@ void link_begin(struct link *link, const struct call *call,
 		step(link, false);
 		return;
 	}
-	err = find_addresses(link, wait);
+	err = prepare_tls(link);
 	if (!err)
-		err = prepare_tls(link);
+		err = find_addresses(link, wait);
 	if (err) {
 		end(link, err);
 		return;

@@ -91,6 +91,7 @@ struct link {
 	const struct call *call;
 	bool by_text;
 	int address;         /* the one that is tried */
+	int passing_err;     /* of one before it that may come back */
 	int64_t share_ns;    /* until when it is */
 	int64_t deadline_ns; /* of the call */
 	int cancel_fd;

@@ -70,6 +70,8 @@ static int list_master(void *context, const struct address *address)
 	node.link.url.kind = URL_SINGLE;
 	node.link.addresses[0] = *address;
 	node.link.address_count = 1;
+	node.link.conn.tls_context =
+		tls_context_share(link->conn.tls_context);
 	resolve_format(address, node.link.address_text);
 	err = list_one(listing, &node);
 	memcpy(link->error, node.link.error, sizeof(link->error));
@@ -94,7 +96,7 @@ int service_list(struct single *single, const char *glob, int64_t each_ns,
 	if (err)
 		return err;
 	if (reply->type == REDIS_REPLY_STRING)
-		err = cluster_each_master(reply,
+		err = cluster_each_master(link->cluster, reply,
 					  &link->addresses[link->address],
 					  list_master, &listing);
 	else

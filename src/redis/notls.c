@@ -13,11 +13,10 @@ bool tls_is_there(void)
 	return false;
 }
 
-int tls_context_new(const struct url_tls *settings, const char *host,
+int tls_context_new(const struct url_tls *settings,
 		    struct tls_context **context, char error[TLS_ERROR_MAX])
 {
 	(void)settings;
-	(void)host;
 	(void)context;
 	snprintf(error, TLS_ERROR_MAX, "this program has no TLS");
 	return -EACCES;
@@ -33,9 +32,10 @@ void tls_context_drop(struct tls_context *context)
 	(void)context;
 }
 
-struct tls *tls_new(const struct tls_context *context, int fd)
+struct tls *tls_new(const struct tls_context *context, const char *host, int fd)
 {
 	(void)context;
+	(void)host;
 	(void)fd;
 	return NULL;
 }

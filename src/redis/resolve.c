@@ -142,8 +142,12 @@ int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 	int ends[2], count = 0, err, status;
 	pid_t pid;
 
-	if (parse_address(host, port, &addresses[0]))
+	if (strlen(host) >= sizeof(addresses[0].name))
+		return -ENOENT;
+	if (parse_address(host, port, &addresses[0])) {
+		strcpy(addresses[0].name, host);
 		return 1;
+	}
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
@@ -167,7 +171,7 @@ int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 	while (count < RESOLVE_ADDRESSES_MAX && (line = strsep(&rest, "\n")) &&
 	       *line)
 		if (parse_address(line, port, &addresses[count]))
-			count++;
+			strcpy(addresses[count++].name, host);
 	return count ? count : -ENOENT;
 }
 

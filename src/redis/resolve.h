@@ -12,9 +12,13 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "url.h"
+
 #define RESOLVE_ADDRESSES_MAX 8
 
 struct address {
+	/* What was looked up: whom its certificate must be for.  "": nobody. */
+	char name[URL_HOST_MAX];
 	socklen_t length;
 	union {
 		struct sockaddr any;

@@ -52,7 +52,8 @@ static struct sentinels *allocate(int count)
 	return sentinels;
 }
 
-struct sentinels *sentinels_new(const struct url *url)
+struct sentinels *sentinels_new(const struct url *url,
+				struct tls_context *tls_context)
 {
 	struct sentinels *sentinels = allocate(url->host_count);
 	struct url one = { 0 };
@@ -62,6 +63,8 @@ struct sentinels *sentinels_new(const struct url *url)
 		return NULL;
 	url_format(url, sentinels->text, sizeof(sentinels->text));
 	memcpy(sentinels->master, url->master, sizeof(sentinels->master));
+	one.is_tls = url->is_tls;
+	one.tls = url->tls;
 	one.has_password = *url->sentinel_password;
 	one.has_user = one.has_password && *url->sentinel_user;
 	memcpy(one.user, url->sentinel_user, sizeof(one.user));
@@ -72,6 +75,7 @@ struct sentinels *sentinels_new(const struct url *url)
 		memcpy(one.host, url->hosts[i].name, sizeof(one.host));
 		one.port = url->hosts[i].port;
 		link_init(link, &one);
+		link->conn.tls_context = tls_context_share(tls_context);
 		snprintf(link->address_text, sizeof(link->address_text),
 			 "the sentinel %s:%d", one.host, one.port);
 	}
@@ -195,22 +199,44 @@ static bool is_settled(void *context)
 	return find_majority(votes, sentinels->count, sentinels->count) >= 0;
 }
 
-/* None has answered: whether to ask again, and one of the reasons. */
+/*
+ * How much an error says about all of those that did not answer.  They have
+ * refused us only if each of them has.
+ */
+static int rank(int err)
+{
+	if (err == -ECANCELED)
+		return 3;
+	if (!store_error_is_final(err))
+		return 2;
+	return err != -EACCES;
+}
+
+/*
+ * None has answered: whether to ask again, and one of the reasons; that one of
+ * them refuses us, in any case, as it will go on to.
+ */
 static int tell_silence(const struct sentinels *sentinels,
 			const struct vote *votes, char *error, size_t size)
 {
-	int i, worth = 0, err = 0;
+	const struct link *links = sentinels->links;
+	int i, worth = 0, refusing = -1;
 
-	for (i = 0; i < sentinels->count; i++)
-		if (!err || votes[i].err == -ECANCELED ||
-		    (!store_error_is_final(votes[i].err) &&
-		     store_error_is_final(err))) {
+	for (i = 0; i < sentinels->count; i++) {
+		if (rank(votes[i].err) > rank(votes[worth].err))
 			worth = i;
-			err = votes[i].err;
-		}
-	snprintf(error, size, "no sentinel of %.400s answers: %.550s",
-		 sentinels->text, sentinels->links[worth].error);
-	return err;
+		if (votes[i].err == -EACCES && refusing < 0)
+			refusing = i;
+	}
+	if (refusing >= 0 && votes[worth].err != -EACCES)
+		snprintf(error, size,
+			 "no sentinel of %.200s answers: %.300s; %.400s",
+			 sentinels->text, links[worth].error,
+			 links[refusing].error);
+	else
+		snprintf(error, size, "no sentinel of %.400s answers: %.550s",
+			 sentinels->text, links[worth].error);
+	return votes[worth].err;
 }
 
 /* The index of the vote that counts, or a negative errno. */

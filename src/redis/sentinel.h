@@ -15,8 +15,9 @@
 
 struct sentinels;
 
-/* NULL without memory. */
-struct sentinels *sentinels_new(const struct url *url);
+/* By TLS if the URL says so, in that context.  NULL without memory. */
+struct sentinels *sentinels_new(const struct url *url,
+				struct tls_context *tls_context);
 
 /* With the same addresses; no connections. */
 struct sentinels *sentinels_copy(const struct sentinels *from);

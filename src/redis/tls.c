@@ -25,14 +25,15 @@ struct tls_context {
 	atomic_int users;
 	SSL_CTX *ssl;
 	BIO_METHOD *method;
-	char name[URL_HOST_MAX]; /* what the server's certificate is for */
-	bool is_address;
+	const char *server_name; /* instead of the host's; NULL: none */
 	bool has_cert;
 };
 
 struct tls {
 	const struct tls_context *context;
 	SSL *ssl;
+	char name[URL_HOST_MAX]; /* what the server's certificate is for */
+	bool is_address;
 	int fd;
 	int err;        /* of the socket: a negative errno */
 	bool is_up;     /* the handshake is over, as far as we see */
@@ -192,21 +193,6 @@ static int load_cert(SSL_CTX *ssl, const struct url_tls *settings, char *error)
 	return 0;
 }
 
-/* The name without what certificates do not have: a zone, a last dot. */
-static void set_name(struct tls_context *context, const char *name)
-{
-	struct in6_addr address;
-	size_t length = strcspn(name, "%");
-
-	if (length && name[length - 1] == '.')
-		length--;
-	snprintf(context->name, sizeof(context->name), "%.*s", (int)length,
-		 name);
-	context->is_address =
-		inet_pton(AF_INET, context->name, &address) == 1 ||
-		inet_pton(AF_INET6, context->name, &address) == 1;
-}
-
 static struct tls_context *allocate(void)
 {
 	struct tls_context *context = calloc(1, sizeof(*context));
@@ -222,8 +208,8 @@ static struct tls_context *allocate(void)
 	return NULL;
 }
 
-int tls_context_new(const struct url_tls *settings, const char *host,
-		    struct tls_context **made, char error[TLS_ERROR_MAX])
+int tls_context_new(const struct url_tls *settings, struct tls_context **made,
+		    char error[TLS_ERROR_MAX])
 {
 	uint64_t flags = OPENSSL_INIT_LOAD_CONFIG;
 	struct tls_context *context = NULL;
@@ -249,7 +235,7 @@ int tls_context_new(const struct url_tls *settings, const char *host,
 	SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_verify(context->ssl, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_client_cert_cb(context->ssl, note_question);
-	set_name(context, settings->server_name ? settings->server_name : host);
+	context->server_name = settings->server_name;
 	context->has_cert = settings->cert != NULL;
 
 	ERR_clear_error();
@@ -285,7 +271,7 @@ void tls_context_drop(struct tls_context *context)
 
 static int fail_verify(struct tls *tls, long verdict)
 {
-	const char *name = tls->context->name;
+	const char *name = tls->name;
 	char *error = tls->error;
 
 	switch (verdict) {
@@ -423,10 +409,26 @@ static int settle(struct tls *tls, int result, short *events)
 
 /* === a connection ======================================================= */
 
+/*
+ * The name without what certificates do not have: a zone, a last dot.  False
+ * when none is left: OpenSSL would take any certificate then.
+ */
+static bool set_name(struct tls *tls, const char *name)
+{
+	struct in6_addr address;
+	size_t length = strcspn(name, "%");
+
+	if (length && name[length - 1] == '.')
+		length--;
+	snprintf(tls->name, sizeof(tls->name), "%.*s", (int)length, name);
+	tls->is_address = inet_pton(AF_INET, tls->name, &address) == 1 ||
+			  inet_pton(AF_INET6, tls->name, &address) == 1;
+	return length > 0;
+}
+
 static bool set_up(struct tls *tls)
 {
-	const struct tls_context *context = tls->context;
-	BIO *bio = BIO_new(context->method);
+	BIO *bio = BIO_new(tls->context->method);
 	X509_VERIFY_PARAM *param = SSL_get0_param(tls->ssl);
 
 	if (!bio)
@@ -439,14 +441,15 @@ static bool set_up(struct tls *tls)
 	X509_VERIFY_PARAM_set_hostflags(param,
 					X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	/* The name of a host is told to the server, too; an address is not. */
-	if (context->is_address)
-		return X509_VERIFY_PARAM_set1_ip_asc(param, context->name);
-	return X509_VERIFY_PARAM_set1_host(param, context->name, 0) &&
-	       SSL_set_tlsext_host_name(tls->ssl, context->name);
+	if (tls->is_address)
+		return X509_VERIFY_PARAM_set1_ip_asc(param, tls->name);
+	return X509_VERIFY_PARAM_set1_host(param, tls->name, 0) &&
+	       SSL_set_tlsext_host_name(tls->ssl, tls->name);
 }
 
-struct tls *tls_new(const struct tls_context *context, int fd)
+struct tls *tls_new(const struct tls_context *context, const char *host, int fd)
 {
+	const char *name = context->server_name ? context->server_name : host;
 	struct tls *tls = calloc(1, sizeof(*tls));
 
 	if (!tls)
@@ -454,7 +457,7 @@ struct tls *tls_new(const struct tls_context *context, int fd)
 	tls->context = context;
 	tls->fd = fd;
 	tls->ssl = SSL_new(context->ssl);
-	if (tls->ssl && set_up(tls))
+	if (tls->ssl && set_name(tls, name) && set_up(tls))
 		return tls;
 	ERR_clear_error();
 	tls_free(tls);

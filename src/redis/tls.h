@@ -17,26 +17,30 @@
 
 #define TLS_ERROR_MAX 420
 
-/* What connections to one server share; may be used by several threads. */
+/* What connections share, to whichever server; may be used by several threads. */
 struct tls_context;
 struct tls; /* one connection */
 
 bool tls_is_there(void);
 
 /*
- * Reads the files of `settings`, for a server that has the name `host` (a name
- * or an address) unless they have another.  0; -ENOMEM; -EACCES when a file is
- * not what it should be.  `error` gets a line for people.
+ * Reads the files of `settings`.  0; -ENOMEM; -EACCES when a file is not what it
+ * should be.  `error` gets a line for people.
  */
-int tls_context_new(const struct url_tls *settings, const char *host,
+int tls_context_new(const struct url_tls *settings,
 		    struct tls_context **context, char error[TLS_ERROR_MAX]);
 
 /* One more user of it, who will drop it; NULL: none. */
 struct tls_context *tls_context_share(struct tls_context *context);
 void tls_context_drop(struct tls_context *context);
 
-/* NULL without memory.  The context must last longer, the socket as long. */
-struct tls *tls_new(const struct tls_context *context, int fd);
+/*
+ * To the server `host`, a name or an address: its certificate must be for that,
+ * or for the name that the settings have in its place.  NULL without memory, or
+ * without a name.  The context must last longer, the socket as long.
+ */
+struct tls *tls_new(const struct tls_context *context, const char *host,
+		    int fd);
 void tls_free(struct tls *tls);
 
 /*

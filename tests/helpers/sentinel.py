@@ -1,10 +1,14 @@
-"""A sentinel that says what it is told: sentinel.py PORTFILE ANSWERFILE [PASSWORD]
+"""A sentinel that says what it is told:
+
+    sentinel.py PORTFILE ANSWERFILE [PASSWORD [CERT KEY]]
 
 It writes its port to PORTFILE.  In ANSWERFILE stand the host and the port that
-it names, or "nil", or nothing: then it does not answer.
+it names, or "nil", or nothing: then it does not answer.  With CERT and KEY it
+speaks TLS, and writes the name that each client asks for to ANSWERFILE.names.
 """
 import os
 import socket
+import ssl
 import sys
 import threading
 
@@ -20,7 +24,9 @@ def read_command(stream):
     return words
 
 
-def serve(connection, answers, password):
+def serve(connection, answers, password, context):
+    if context:
+        connection = context.wrap_socket(connection, server_side=True)
     stream = connection.makefile("rb")
     is_known = not password
     while words := read_command(stream):
@@ -40,14 +46,32 @@ def serve(connection, answers, password):
         connection.sendall(reply.encode())
 
 
+def make_context(cert, key, names):
+    def note(_, name, __):
+        with open(names, "a", encoding="ascii") as file:
+            print(name, file=file)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    context.sni_callback = note
+    return context
+
+
+# A client that does not like the certificate.
+threading.excepthook = lambda _: None
+port_file, answer_file = sys.argv[1:3]
+password = "".join(sys.argv[3:4])
+context = None
+if len(sys.argv) > 5:
+    context = make_context(sys.argv[4], sys.argv[5], answer_file + ".names")
 server = socket.create_server(("127.0.0.1", 0))
-with open(sys.argv[1] + ".new", "w", encoding="ascii") as file:
+with open(port_file + ".new", "w", encoding="ascii") as file:
     print(server.getsockname()[1], file=file)
-os.rename(sys.argv[1] + ".new", sys.argv[1])
+os.rename(port_file + ".new", port_file)
 while True:
     connection, _ = server.accept()
     threading.Thread(
         target=serve,
-        args=(connection, sys.argv[2], "".join(sys.argv[3:])),
+        args=(connection, answer_file, password, context),
         daemon=True,
     ).start()

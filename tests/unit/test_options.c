@@ -235,7 +235,8 @@ static void test_bad_usage(void)
 	is_str(options.servers.urls[2].host, "c", "the last of them");
 	is_str(getenv("CFLOCK_SERVER"), "redis://a redis://b redis://c:1/2",
 	       "... for the command");
-	is_bad("-S rediss+cluster://u:hunter2@h j t", -EINVAL, "not built yet");
+	is_bad("-S rediss+cluster://u:hunter2@h/1 j t", -EBADF,
+	       "nothing may follow the hosts");
 	is_bad("--tls-ca-file '' j t", -EINVAL, "--tls-ca-file: it is empty");
 	is_bad("--tls-server-name a/b j t", -EINVAL, "--tls-server-name: ");
 	is_bad("-S redis://u:hunter2@h:0 j t", -EBADF, "--server: the port");

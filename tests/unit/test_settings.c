@@ -118,8 +118,8 @@ static void test_environment(void)
 	is_bad("j t", -EBADF, "CFLOCK_SERVER: ");
 	ok(!strstr(getenv("CFLOCK_SERVER"), "hunter"), "wiped all the same");
 	clean_environment();
-	setenv("CFLOCK_SERVER", "rediss+cluster://:hunter2@h", 1);
-	is_bad("j t", -EINVAL, "not built yet");
+	setenv("CFLOCK_SERVER", "rediss+cluster://:hunter2@h/1", 1);
+	is_bad("j t", -EBADF, "CFLOCK_SERVER: nothing may follow");
 	clean_environment();
 	setenv("CFLOCK_MIN_REPLICAS", "2", 1);
 	is_bad("j t", -EBADF, "CFLOCK_MIN_REPLICAS is not built yet");
@@ -377,6 +377,7 @@ static void test_wiping(const char *arguments, int expected)
 	ok(exported && (!strcmp(exported, "redis://ann@h:7/1") ||
 			!strcmp(exported, "redis://u@h") ||
 			!strcmp(exported, "redis://u@h redis://i") ||
+			!strcmp(exported, "rediss+cluster://u@h") ||
 			!strcmp(exported,
 				"redis+sentinel://h/m?sentinel-password=")),
 	   "the URL without its password: %s", exported);
@@ -411,7 +412,7 @@ static void test_secrets(void)
 	test_wiping("-S redis://u:hunter2@h/x j t", -EBADF);
 	test_wiping("-S redis://u:hunter2 j t", -EBADF);
 	test_wiping("-S u:hunter2@h j t", -EBADF);
-	test_wiping("-S rediss+cluster://u:hunter2@h j t", -EINVAL);
+	test_wiping("-S rediss+cluster://u:hunter2@h j t", OPTIONS_RUN);
 	test_wiping("-S redis+sentinel://h/m?sentinel-password=hunter2 j t",
 		    OPTIONS_RUN);
 	test_wiping("-S redis+sentinel://h/m?password=hunter2 j t", -EBADF);

@@ -147,6 +147,23 @@ static const struct good good[] = {
 	    .host_count = 3,
 	    .hosts = { { "h1", 6379 }, { "h2", 7001 }, { "1.2.3.4", 6379 } } },
 	  "redis+cluster://h1:6379,h2:7001,1.2.3.4:6379" },
+	{ "rediss+sentinel://h,[::1]:1/m",
+	  { .kind = URL_SENTINEL,
+	    .is_tls = true,
+	    .host_count = 2,
+	    .hosts = { { "h", 26379 }, { "::1", 1 } },
+	    .master = "m" },
+	  "rediss+sentinel://h:26379,[::1]:1/m" },
+	{ "Rediss+Cluster://u:p@h1,h2:7001",
+	  { .kind = URL_CLUSTER,
+	    .is_tls = true,
+	    .has_user = true,
+	    .user = "u",
+	    .has_password = true,
+	    .password = "p",
+	    .host_count = 2,
+	    .hosts = { { "h1", 6379 }, { "h2", 7001 } } },
+	  "rediss+cluster://u@h1:6379,h2:7001" },
 	{ "redis+cluster://:pw@h1/0",
 	  { .kind = URL_CLUSTER,
 	    .has_password = true,
@@ -433,8 +450,9 @@ int main(void)
 		test_bad(bad[i], -EINVAL);
 	test_bad("rediss://", -EINVAL);
 	test_bad("redisss://h", -EINVAL);
-	test_bad("rediss+sentinel://h1,h2/m", -ENOSYS);
-	test_bad("rediss+cluster://h1,h2", -ENOSYS);
+	test_bad("rediss+sentinel://h1,h2", -EINVAL);
+	test_bad("rediss+cluster://h1,h2/1", -EINVAL);
+	test_bad("rediss+unix:///s", -EINVAL);
 	test_bad("redis+x://h1", -EINVAL);
 
 	test_length("redis://", 255, "", 0);
@@ -469,6 +487,8 @@ int main(void)
 	test_span("redis://u:p/w@h", "p/w");
 	test_span("rediss://u:pw@h", "pw");
 	test_span("redis+sentinel://u:pw@h1:1,h2:2/m", "pw");
+	test_spans("rediss+sentinel://u:pw@h/m?sentinel-password=x", "pw", "x");
+	test_span("rediss+cluster://u:pw@h1:1,h2:2", "pw");
 	test_span("redis+sentinel://h1:1,h2:2/m", NULL);
 	test_span("redis+cluster://u:pw@h1:1,h2:2", "pw");
 	test_spans("redis+sentinel://u:pw@h:1/m?sentinel-password=x@y:z&db=1",

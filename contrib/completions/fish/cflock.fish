@@ -115,7 +115,7 @@ function __cflock_value
             if set -l path (string replace -f unix:// '' -- $token)
                 printf 'unix://%s\n' (__fish_complete_path $path | string replace -r '\t.*' '')
             else
-                printf '%s\n' redis:// rediss:// unix:// redis+sentinel:// redis+cluster://
+                printf '%s\n' redis:// rediss:// unix:// redis+sentinel:// redis+cluster:// rediss+sentinel:// rediss+cluster://
             end
         case FILE
             __fish_complete_path $token
