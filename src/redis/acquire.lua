@@ -193,15 +193,16 @@ end
 -- one of this epoch.
 --
 -- In a quorum it is the vote for a lease that stands by those of other servers.
--- Out of grace it is given only where nobody is in the way.
+-- Out of grace it is given only where nobody is in the way.  A higher token may
+-- have been given here, but not by a majority, or the lease would not stand.
 if reclaimed ~= '' then
 	local token = tonumber(reclaimed)
 	local last = tonumber(last_token or 0) or 0
 	local beside = {}
 	local grace, least = check_epoch(epoch, ttl)
 
-	if grace <= 0 and not proposed or foreign or
-		last > token and (kind == 'exclusive' or grace > 0 and last >= least) then
+	if foreign or not proposed and (grace <= 0 or
+		last > token and (kind == 'exclusive' or last >= least)) then
 		return refuse('held', 0, 0)
 	end
 	for holder_id, holder in pairs(held) do

@@ -52,7 +52,7 @@ void link_close(struct link *link)
 	conn_close(&link->conn);
 	link->asking = false;
 	link->unanswered = 0;
-	link->blocked = false;
+	link->blocked = link->is_refused = false;
 }
 
 void link_abort(struct link *link)
@@ -60,7 +60,7 @@ void link_abort(struct link *link)
 	conn_abort(&link->conn);
 	link->asking = false;
 	link->unanswered = 0;
-	link->blocked = false;
+	link->blocked = link->is_refused = false;
 }
 
 void link_destroy(struct link *link)
@@ -312,7 +312,7 @@ static enum link_stage connected(struct link *link)
 {
 	link->has_learned = false;
 	link->unanswered = link->stale = 0;
-	link->blocked = false;
+	link->blocked = link->is_refused = false;
 	if (queue_handshake(link)) {
 		link_abort(link);
 		return end(link, link_fail(link, -ENOMEM, "send to"));
@@ -491,6 +491,7 @@ static enum link_stage step_receiving(struct link *link)
 {
 	for (;;) {
 		enum awaited awaited;
+		bool is_stale = true;
 		redisReply *reply;
 		int err = conn_receive(&link->conn, &reply);
 
@@ -508,8 +509,11 @@ static enum link_stage step_receiving(struct link *link)
 				   link_fail(link, err, "get an answer from"));
 		}
 		awaited = next_awaited(link);
-		if (link->stale > 0) {
+		if (link->stale > 0)
 			link->stale--;
+		else
+			is_stale = false;
+		if (is_stale && awaited != AWAITED_OK) {
 			freeReplyObject(reply);
 			continue;
 		}
@@ -518,6 +522,7 @@ static enum link_stage step_receiving(struct link *link)
 			err = reply_handshake(reply, link->error,
 					      sizeof(link->error));
 			freeReplyObject(reply);
+			link->is_refused |= err != 0;
 			if (err)
 				return end(link, err);
 			break;
@@ -587,7 +592,8 @@ void link_begin(struct link *link, const struct call *call,
 	int err;
 
 	*link->conn.error = '\0';
-	if ((link->unanswered || link->asking) && !call->behind)
+	if ((link->unanswered || link->asking || link->is_refused) &&
+	    !call->behind)
 		link_abort(link);
 	link->call = call;
 	link->by_text = call->by_text;

@@ -85,6 +85,9 @@ struct link {
 	enum awaited awaited[LINK_AWAITED_MAX]; /* one for each */
 	int stale;    /* the first so many of them belong to former calls */
 	bool blocked; /* the last of them is that to a blocking read */
+	/* The server did not accept us, or not the database: what comes behind that
+	 * would be answered by another than was meant. */
+	bool is_refused;
 
 	/* The call. */
 	enum link_stage stage;

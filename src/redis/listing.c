@@ -70,8 +70,7 @@ static int list_master(void *context, const struct address *address)
 	node.link.url.kind = URL_SINGLE;
 	node.link.addresses[0] = *address;
 	node.link.address_count = 1;
-	node.link.conn.tls_context =
-		tls_context_share(link->conn.tls_context);
+	node.link.conn.tls_context = tls_context_share(link->conn.tls_context);
 	resolve_format(address, node.link.address_text);
 	err = list_one(listing, &node);
 	memcpy(link->error, node.link.error, sizeof(link->error));

@@ -17,12 +17,21 @@
 #include "redis/service.h"
 
 /*
- * Once a majority has answered, the others have so much longer: a part of the
- * ttl, as one that hangs costs that much each time.
+ * How long the others are waited for, as one that hangs costs that much each time:
+ * once a majority has answered, a part of the ttl, or some times as long as that
+ * took; and longer while it has not, but some may have given us their votes, which
+ * keep others from a majority.
  */
 #define PATIENCE_DIVISOR 20
 #define PATIENCE_LEAST_NS (20 * NS_PER_MS)
 #define PATIENCE_MOST_NS (500 * NS_PER_MS)
+#define PATIENCE_FACTOR 4
+#define VOTES_DIVISOR 5
+#define VOTES_LEAST_NS (200 * NS_PER_MS)
+#define VOTES_MOST_NS (2 * NS_PER_S)
+
+/* Once it is known what comes of it, the others have as long as this, at most. */
+#define MORE_LEAST_NS (5 * NS_PER_MS)
 
 /* What is released on one server is released on all, about now. */
 #define WAKE_PATIENCE_NS (10 * NS_PER_MS)
@@ -43,6 +52,12 @@
 /* One that has not answered for so long is worth a word. */
 #define SILENT_NS NS_PER_S
 
+/* A name that could not be looked up is left alone for so long. */
+#define LOOK_UP_AGAIN_NS (3 * NS_PER_S)
+
+/* No token of anybody's is as high. */
+#define TOKEN_MOST ((INT64_C(1) << 53) - 2)
+
 struct member {
 	struct single single;
 	struct request request;
@@ -55,6 +70,7 @@ struct member {
 	int64_t ms;              /* of a break */
 	char *text;              /* of a look; to be freed */
 	int64_t silent_since_ns; /* 0: it has answered what it was asked last */
+	int64_t look_up_at_ns;   /* not before */
 };
 
 struct quorum {
@@ -71,9 +87,15 @@ struct quorum {
 struct round {
 	struct quorum *quorum;
 	int (*end)(struct member *member); /* the request, with its result */
-	/* Waits no longer; NULL: for all. */
+	/* It is known what comes of it. */
 	bool (*is_decided)(const struct quorum *quorum);
-	bool is_patient; /* the majority has answered: it is not decided by that */
+	/* How long it may stay undecided; 0: to its deadline. */
+	int64_t votes_ns, patience_ns;
+	/* How long, at most, the others are waited for when it is. */
+	int64_t more_ns;
+
+	int64_t begun_ns, first_ns, majority_ns, decided_ns; /* 0: not yet */
+	int answers;
 };
 
 static int64_t least(int64_t a, int64_t b)
@@ -162,37 +184,66 @@ static int64_t patience_ns(int64_t ttl_ms)
 	return most(PATIENCE_LEAST_NS, least(ns, PATIENCE_MOST_NS));
 }
 
-/*
- * Nobody is asked yet.  Looks the names up that are not known, as that is done
- * one by one: none may take the time of the others.
- */
-static void start_round(struct quorum *quorum, const struct link_wait *wait)
+static int64_t votes_ns(int64_t ttl_ms)
+{
+	int64_t ns = ttl_ms * NS_PER_MS / VOTES_DIVISOR;
+
+	return most(VOTES_LEAST_NS, least(ns, VOTES_MOST_NS));
+}
+
+/* Nobody is asked yet. */
+static void start_round(struct quorum *quorum)
 {
 	int i;
 
 	for (i = 0; i < quorum->count; i++) {
-		struct member *member = &quorum->members[i];
-		int64_t now_ns = clock_boot_ns();
-		struct link_wait share = *wait;
-
-		share.deadline_ns = now_ns + (wait->deadline_ns - now_ns) /
-						     (2 * quorum->count);
-		member->is_asked = member->was_given_up = false;
-		member->has_ended = true;
-		member->result = link_look_up(&member->single.link, &share);
+		quorum->members[i].is_asked = false;
+		quorum->members[i].was_given_up = false;
+		quorum->members[i].has_ended = true;
 	}
 }
 
-/* Whether this one can be asked, and is to be from here on. */
-static bool is_to_ask(struct member *member)
+/* Names are looked up one by one: none may take the time of the others. */
+static int look_up(const struct quorum *quorum, struct member *member,
+		   const struct link_wait *wait)
 {
+	int64_t now_ns = clock_boot_ns();
+	struct link_wait share = *wait;
+	int err;
+
+	if (now_ns < member->look_up_at_ns)
+		return -EAGAIN;
+	share.deadline_ns =
+		now_ns + (wait->deadline_ns - now_ns) / (2 * quorum->count);
+	err = link_look_up(&member->single.link, &share);
+	member->look_up_at_ns = err ? clock_boot_ns() + LOOK_UP_AGAIN_NS : 0;
+	return err;
+}
+
+/*
+ * Whether this one can be asked, and is to be from here on.  One that has not
+ * answered gets another connection: this one may be dead.
+ */
+static bool is_to_ask(const struct quorum *quorum, struct member *member,
+		      const struct link_wait *wait, int64_t patience_ns)
+{
+	struct single *single = &member->single;
+	int64_t now_ns;
+
+	member->result = look_up(quorum, member, wait);
 	if (member->result)
 		return false;
+	now_ns = clock_boot_ns();
+	if (!member->silent_since_ns)
+		member->silent_since_ns = now_ns;
+	if (single->link.unanswered &&
+	    now_ns - member->silent_since_ns > 2 * patience_ns) {
+		single->doubt |= single->claimed;
+		link_abort(&single->link);
+	}
 	member->is_asked = true;
 	member->has_ended = false;
 	member->result = -ETIMEDOUT;
-	if (!member->silent_since_ns)
-		member->silent_since_ns = clock_boot_ns();
 	return true;
 }
 
@@ -223,12 +274,12 @@ static int count_open(const struct quorum *quorum)
 	return count;
 }
 
-/* In `context` is the round. */
-static bool is_enough(void *context)
+/* Ends the requests that have been answered, or have failed. */
+static void take_answers(struct round *round)
 {
-	struct round *round = context;
 	struct quorum *quorum = round->quorum;
-	int i, answers;
+	int64_t now_ns = clock_boot_ns();
+	int i;
 
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
@@ -240,42 +291,96 @@ static bool is_enough(void *context)
 		if (member->result >= 0)
 			member->silent_since_ns = 0;
 	}
-	if (round->is_decided && round->is_decided(quorum))
-		return true;
-	answers = count_answers(quorum);
-	return !round->is_patient &&
-	       (answers >= quorum->majority ||
-		answers + count_open(quorum) < quorum->majority);
+	round->answers = count_answers(quorum);
+	if (!round->first_ns && round->answers > 0)
+		round->first_ns = now_ns;
+	if (!round->majority_ns && round->answers >= quorum->majority)
+		round->majority_ns = now_ns;
+	if (!round->decided_ns && round->is_decided(quorum))
+		round->decided_ns = now_ns;
+}
+
+/* In `context` is the round: how long it is waited for is to be seen anew. */
+static bool has_news(void *context)
+{
+	struct round *round = context;
+	int answers = round->answers;
+	int64_t decided_ns = round->decided_ns;
+
+	take_answers(round);
+	return round->answers != answers || round->decided_ns != decided_ns;
+}
+
+/* Until when answers are waited for, as it stands. */
+static int64_t until_ns(const struct round *round, int64_t deadline_ns)
+{
+	int64_t took_ns;
+
+	if (round->decided_ns) {
+		took_ns = round->decided_ns - round->begun_ns;
+		took_ns = most(MORE_LEAST_NS, PATIENCE_FACTOR * took_ns);
+		return least(deadline_ns,
+			     round->decided_ns +
+				     least(round->more_ns, took_ns));
+	}
+	if (round->majority_ns && round->patience_ns) {
+		took_ns = round->majority_ns - round->begun_ns;
+		return least(deadline_ns,
+			     round->majority_ns +
+				     most(round->patience_ns,
+					  PATIENCE_FACTOR * took_ns));
+	}
+	if (round->first_ns && round->votes_ns)
+		return least(deadline_ns, round->first_ns + round->votes_ns);
+	return deadline_ns;
 }
 
 /*
- * Waits until it is decided, or, once a majority has answered, so much longer.
- * Returns 0 or -ECANCELED; each member that was asked has its result.
+ * Waits for as long as the round says.  Returns 0 or -ECANCELED; each member that
+ * was asked has its result.
  */
-static int gather(struct round *round, const struct link_wait *wait,
-		  int64_t longer_ns)
+static int gather(struct round *round, const struct link_wait *wait)
 {
 	struct quorum *quorum = round->quorum;
 	struct link_wait rest = *wait;
 	struct link *links[URL_LIST_MAX];
-	int count = 0, i, err;
+	int count = 0, i, err = 0;
 
 	for (i = 0; i < quorum->count; i++)
 		if (quorum->members[i].is_asked)
 			links[count++] = &quorum->members[i].single.link;
-	err = link_go_on(links, count, wait, is_enough, round);
-	if (!err && count_open(quorum) &&
-	    !(round->is_decided && round->is_decided(quorum))) {
-		round->is_patient = true;
-		rest.deadline_ns =
-			least(wait->deadline_ns, clock_boot_ns() + longer_ns);
-		err = link_go_on(links, count, &rest, is_enough, round);
+	round->begun_ns = clock_boot_ns();
+	take_answers(round);
+	while (!err && count_open(quorum)) {
+		rest.deadline_ns = until_ns(round, wait->deadline_ns);
+		if (clock_boot_ns() >= rest.deadline_ns)
+			break;
+		err = link_go_on(links, count, &rest, has_news, round);
+		take_answers(round);
 	}
 	for (i = 0; i < quorum->count; i++)
 		quorum->members[i].was_given_up = !quorum->members[i].has_ended;
 	link_give_up(links, count, err == -ECANCELED ? err : -ETIMEDOUT);
-	is_enough(round);
+	take_answers(round);
 	return err == -ECANCELED ? err : 0;
+}
+
+/* A majority has done it, or cannot any more. */
+static bool most_are_done(const struct quorum *quorum)
+{
+	int done = count_results(quorum, STORE_DONE);
+
+	return done >= quorum->majority ||
+	       done + count_open(quorum) < quorum->majority;
+}
+
+/* A majority has answered, whatever, or cannot any more. */
+static bool most_have_answered(const struct quorum *quorum)
+{
+	int answers = count_answers(quorum);
+
+	return answers >= quorum->majority ||
+	       answers + count_open(quorum) < quorum->majority;
 }
 
 /* What we did not wait for has not failed, if it is not long ago that it answered. */
@@ -301,7 +406,7 @@ static int fail(struct quorum *quorum)
 {
 	char causes[STORE_ERROR_MAX] = "";
 	size_t used = 0;
-	int err = 0, last = -EAGAIN, failed = 0, final = 0, i;
+	int err = 0, last_final = -EAGAIN, failed = 0, final = 0, i;
 
 	for (i = 0; i < quorum->count; i++) {
 		int result = quorum->members[i].result;
@@ -310,17 +415,19 @@ static int fail(struct quorum *quorum)
 			continue;
 		used = add_cause(&quorum->members[i], causes, used);
 		failed++;
-		last = result;
-		final += store_error_is_final(result);
-		if (!err && !store_error_is_final(result))
+		if (store_error_is_final(result)) {
+			final++;
+			last_final = result;
+		} else if (!err) {
 			err = result;
+		}
 	}
 	snprintf(quorum->error, sizeof(quorum->error),
 		 "%d of %d servers do not answer as they should: %s", failed,
 		 quorum->count, causes);
 	/* Asked again, the others are no majority, either. */
 	if (!err || quorum->count - final < quorum->majority)
-		return last;
+		return last_final;
 	return err;
 }
 
@@ -389,7 +496,14 @@ static bool acquire_is_decided(const struct quorum *quorum)
 /* The token to propose: one that nobody should have had. */
 static int64_t next_token(const struct quorum *quorum)
 {
-	return most(quorum->highest + 1, clock_wall_us());
+	return least(most(quorum->highest + 1, clock_wall_us()), TOKEN_MOST);
+}
+
+/* A server has it.  One that is out of range, and not ours, cannot be followed. */
+static void take_token(struct quorum *quorum, int64_t token)
+{
+	if (token < TOKEN_MOST)
+		quorum->highest = most(quorum->highest, token);
 }
 
 /* Takes what the refusals tell: the highest token, and a ticket. */
@@ -405,9 +519,8 @@ static void learn(struct quorum *quorum)
 		if (member->result != STORE_REFUSED)
 			continue;
 		if (refusal->reason == REFUSAL_VOTES)
-			quorum->highest =
-				most(quorum->highest,
-				     strtoll(refusal->holder.value, NULL, 10));
+			take_token(quorum,
+				   strtoll(refusal->holder.value, NULL, 10));
 		if (refusal->ticket <= 0)
 			continue;
 		for (j = count++; j > 0 && tickets[j - 1] > refusal->ticket;
@@ -424,23 +537,27 @@ static void learn(struct quorum *quorum)
 static int ask_for_votes(struct quorum *quorum, const struct claim *claim,
 			 const struct link_wait *wait)
 {
-	struct round round = { .quorum = quorum,
-			       .end = end_acquire,
-			       .is_decided = acquire_is_decided };
+	struct round round = {
+		.quorum = quorum,
+		.end = end_acquire,
+		.is_decided = acquire_is_decided,
+		.votes_ns = votes_ns(claim->ttl_ms),
+		.patience_ns = patience_ns(claim->ttl_ms),
+	};
 	char token[STORE_TOKEN_MAX];
 	const struct vote vote = { token, quorum->ticket };
 	int i;
 
 	snprintf(token, sizeof(token), "%lld", (long long)quorum->proposed);
-	start_round(quorum, wait);
+	start_round(quorum);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
-		if (is_to_ask(member))
+		if (is_to_ask(quorum, member, wait, round.patience_ns))
 			single_begin_acquire(&member->single, &member->request,
 					     claim, "", &vote, wait);
 	}
-	return gather(&round, wait, patience_ns(claim->ttl_ms));
+	return gather(&round, wait);
 }
 
 static int end_release(struct member *member)
@@ -462,44 +579,66 @@ struct outcome {
 	int result;
 };
 
+/* None that is known to have a vote is still to be heard. */
+static bool votes_are_back(const struct quorum *quorum)
+{
+	int i;
+
+	for (i = 0; i < quorum->count; i++)
+		if (!quorum->members[i].has_ended &&
+		    !quorum->members[i].was_given_up)
+			return false;
+	return true;
+}
+
 /*
- * Gives back the votes that are no majority, or may be votes, and stays in the
- * line.  What is not heard in time ends by itself.  The results stay those of the
- * asking.
+ * Gives back the votes that are no majority, or may be votes.  `stays`: in the
+ * line; but who reaches no majority would only be in the way there.  What is not
+ * heard in time ends by itself.  The results stay those of the asking.
  */
-static void give_back(struct quorum *quorum, const struct claim *claim)
+static void give_back(struct quorum *quorum, const struct claim *claim,
+		      bool stays)
 {
 	const struct link_wait wait = {
 		.deadline_ns = clock_boot_ns() + patience_ns(claim->ttl_ms),
 		.cancel_fd = -1,
 	};
-	struct round round = { .quorum = quorum, .end = end_release };
-	int64_t ticket = claim->may_wait ? quorum->ticket : 0;
+	struct round round = { .quorum = quorum,
+			       .end = end_release,
+			       .is_decided = votes_are_back };
 	struct outcome outcomes[URL_LIST_MAX] = { { 0 } };
+	char token[STORE_TOKEN_MAX];
+	const struct vote vote = { token, stays ? quorum->ticket : 0 };
 	int i;
 
+	snprintf(token, sizeof(token), "%lld", (long long)quorum->proposed);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
+		bool is_meant =
+			has_vote(member) || (!stays && member->single.claimed &&
+					     member->single.link.conn.fd >= 0);
 
 		outcomes[i] = (struct outcome){ member->is_asked,
 						member->was_given_up,
 						member->result };
-		member->is_asked = has_vote(member);
-		member->has_ended = !member->is_asked;
-		if (member->is_asked)
-			single_begin_release(&member->single, &member->request,
-					     claim, true, ticket, false, &wait);
+		member->is_asked = is_meant;
+		member->has_ended = !is_meant;
+		if (is_meant)
+			single_begin_give_back(&member->single,
+					       &member->request, claim, &vote,
+					       &wait);
 	}
-	gather(&round, &wait, patience_ns(claim->ttl_ms));
+	gather(&round, &wait);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
-		member->single.claimed |= member->is_asked && ticket;
+		member->single.claimed |= member->is_asked && vote.ticket;
 		member->is_asked = outcomes[i].is_asked;
 		member->was_given_up = outcomes[i].was_given_up;
 		member->result = outcomes[i].result;
 	}
-	/* Each server wants a higher one now. */
+	/* Never the same again, also by a clock that is set back. */
+	take_token(quorum, quorum->proposed);
 	quorum->proposed = 0;
 }
 
@@ -661,9 +800,12 @@ static int try_to_acquire(struct quorum *quorum, const struct claim *claim,
 	/* By a signal: what there is will be withdrawn, or asked for once more. */
 	if (err)
 		return err;
-	give_back(quorum, claim);
-	if (count_answers(quorum) < quorum->majority)
-		return fail(quorum);
+	if (count_answers(quorum) < quorum->majority) {
+		err = fail(quorum);
+		give_back(quorum, claim, false);
+		return err;
+	}
+	give_back(quorum, claim, claim->may_wait);
 	alike = choose_refusal(quorum, refusal);
 	*is_split = !may_be_blocking(quorum, alike) ||
 		    (!claim->may_wait && alike < quorum->majority);
@@ -720,52 +862,36 @@ static bool one_is_woken(const struct quorum *quorum)
 	return count_results(quorum, STORE_DONE) > 0;
 }
 
-static bool most_are_woken(const struct quorum *quorum)
-{
-	return count_results(quorum, STORE_DONE) >= quorum->majority;
-}
-
 int quorum_wait(struct quorum *quorum, const struct claim *claim,
 		int64_t until_ns, const struct link_wait *wait)
 {
 	struct round round = { .quorum = quorum,
 			       .end = end_wait,
 			       .is_decided = one_is_woken,
-			       .is_patient = true };
-	struct link *links[URL_LIST_MAX];
-	struct link_wait rest = *wait;
-	int count = 0, i, err;
+			       .more_ns = WAKE_PATIENCE_NS };
+	int i, err;
 
 	/* A read that has not ended in time costs a new connection. */
 	if (until_ns - clock_boot_ns() < BLOCK_LEAST_NS)
 		return wait_until_ready(-1, 0, until_ns, wait->cancel_fd);
+	start_round(quorum);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
+		member->result = -ETIMEDOUT;
 		member->is_asked =
 			single_begin_wait(&member->single, &member->request,
 					  claim, until_ns, wait);
 		member->has_ended = !member->is_asked;
-		member->result = -ETIMEDOUT;
-		if (member->is_asked)
-			links[count++] = &member->single.link;
 	}
-	if (!count)
+	if (!count_open(quorum))
 		return wait_until_ready(-1, 0, until_ns, wait->cancel_fd);
-	err = link_go_on(links, count, wait, is_enough, &round);
-	if (one_is_woken(quorum) && !err) {
-		rest.deadline_ns = least(wait->deadline_ns,
-					 clock_boot_ns() + WAKE_PATIENCE_NS);
-		round.is_decided = most_are_woken;
-		link_go_on(links, count, &rest, is_enough, &round);
-	}
-	link_give_up(links, count, err == -ECANCELED ? err : -ETIMEDOUT);
-	is_enough(&round);
+	err = gather(&round, wait);
 	if (one_is_woken(quorum))
 		return 0;
-	if (err == -ECANCELED || count_results(quorum, -ETIMEDOUT) > 0)
-		return err == -ECANCELED ? err : -ETIMEDOUT;
-	return fail(quorum);
+	if (err)
+		return err;
+	return count_results(quorum, -ETIMEDOUT) ? -ETIMEDOUT : fail(quorum);
 }
 
 /* === renewing =========================================================== */
@@ -780,16 +906,13 @@ static int end_renew(struct member *member)
 static void ask_again(struct quorum *quorum, const struct claim *claim,
 		      const struct grant *grant, const struct link_wait *wait)
 {
-	struct round round = { .quorum = quorum, .end = end_acquire };
+	struct round round = { .quorum = quorum,
+			       .end = end_acquire,
+			       .is_decided = most_are_done,
+			       .more_ns = patience_ns(claim->ttl_ms) };
 	const struct vote vote = { grant->token, 0 };
-	struct link_wait rest = *wait;
 	int i;
 
-	/* Nobody needs them. */
-	if (count_results(quorum, STORE_DONE) >= quorum->majority)
-		rest.deadline_ns =
-			least(wait->deadline_ns,
-			      clock_boot_ns() + patience_ns(claim->ttl_ms));
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
@@ -798,29 +921,34 @@ static void ask_again(struct quorum *quorum, const struct claim *claim,
 		member->has_ended = false;
 		memset(&member->asked, 0, sizeof(member->asked));
 		single_begin_acquire(&member->single, &member->request, claim,
-				     grant->token, &vote, &rest);
+				     grant->token, &vote, wait);
 	}
-	gather(&round, &rest, patience_ns(claim->ttl_ms));
+	gather(&round, wait);
 }
 
 int quorum_renew(struct quorum *quorum, const struct claim *claim,
 		 const struct grant *grant, bool stands,
 		 const struct link_wait *wait, struct asked *asked)
 {
-	struct round round = { .quorum = quorum, .end = end_renew };
+	int64_t patience = patience_ns(claim->ttl_ms);
+	struct round round = { .quorum = quorum,
+			       .end = end_renew,
+			       .is_decided = most_are_done,
+			       .more_ns = patience };
 	char why[STORE_ERROR_MAX] = "";
+	size_t used;
 	int i, err;
 
-	start_round(quorum, wait);
+	start_round(quorum);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
 		memset(&member->asked, 0, sizeof(member->asked));
-		if (is_to_ask(member))
+		if (is_to_ask(quorum, member, wait, patience))
 			single_begin_renew(&member->single, &member->request,
 					   claim, grant->token, wait);
 	}
-	err = gather(&round, wait, patience_ns(claim->ttl_ms));
+	err = gather(&round, wait);
 	if (err)
 		return err;
 	for (i = 0; i < quorum->count && !*why; i++)
@@ -842,7 +970,12 @@ int quorum_renew(struct quorum *quorum, const struct claim *claim,
 		memcpy(quorum->error, why, sizeof(why));
 		return STORE_REFUSED;
 	}
-	return fail(quorum);
+	err = fail(quorum);
+	used = strlen(quorum->error);
+	if (*why)
+		snprintf(quorum->error + used, STORE_ERROR_MAX - used,
+			 "; one refuses: %.200s", why);
+	return err;
 }
 
 /* === releasing ========================================================== */
@@ -851,10 +984,13 @@ int quorum_renew(struct quorum *quorum, const struct claim *claim,
 static int release_all(struct quorum *quorum, const struct claim *claim,
 		       bool lift, bool last, const struct link_wait *wait)
 {
-	struct round round = { .quorum = quorum, .end = end_release };
+	struct round round = { .quorum = quorum,
+			       .end = end_release,
+			       .is_decided = most_are_done,
+			       .more_ns = patience_ns(claim->ttl_ms) };
 	int nothing = 0, i;
 
-	start_round(quorum, wait);
+	start_round(quorum);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 		struct single *single = &member->single;
@@ -862,14 +998,14 @@ static int release_all(struct quorum *quorum, const struct claim *claim,
 		if (!single->claimed) {
 			member->result = STORE_DONE;
 			nothing++;
-		} else if (is_to_ask(member)) {
+		} else if (is_to_ask(quorum, member, wait, round.more_ns)) {
 			single_begin_release(single, &member->request, claim,
-					     lift, 0,
+					     lift,
 					     last || single->link.unanswered,
 					     wait);
 		}
 	}
-	gather(&round, wait, patience_ns(claim->ttl_ms));
+	gather(&round, wait);
 	return nothing + count_results(quorum, STORE_DONE);
 }
 
@@ -910,19 +1046,22 @@ int quorum_look(struct quorum *quorum, const char *name, int waiters,
 		const struct link_wait *wait, store_looked_fn *looked,
 		void *context)
 {
-	struct round round = { .quorum = quorum, .end = end_look };
+	struct round round = { .quorum = quorum,
+			       .end = end_look,
+			       .is_decided = most_have_answered,
+			       .more_ns = PATIENCE_MOST_NS };
 	int i, err = 0;
 
-	start_round(quorum, wait);
+	start_round(quorum);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
 		member->text = NULL;
-		if (is_to_ask(member))
+		if (is_to_ask(quorum, member, wait, PATIENCE_MOST_NS))
 			single_begin_look(&member->single, &member->request,
 					  name, waiters, wait);
 	}
-	err = gather(&round, wait, PATIENCE_MOST_NS);
+	err = gather(&round, wait);
 	if (!err && count_answers(quorum) < quorum->majority)
 		err = fail(quorum);
 	for (i = 0; i < quorum->count; i++) {
@@ -943,19 +1082,22 @@ static int end_break(struct member *member)
 int quorum_break(struct quorum *quorum, const struct break_request *what,
 		 const struct link_wait *wait, int64_t *ms)
 {
-	struct round round = { .quorum = quorum, .end = end_break };
+	struct round round = { .quorum = quorum,
+			       .end = end_break,
+			       .is_decided = most_have_answered,
+			       .more_ns = PATIENCE_MOST_NS };
 	int i, err, done;
 
-	start_round(quorum, wait);
+	start_round(quorum);
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
 		member->ms = 0;
-		if (is_to_ask(member))
+		if (is_to_ask(quorum, member, wait, PATIENCE_MOST_NS))
 			single_begin_break(&member->single, &member->request,
 					   what, wait);
 	}
-	err = gather(&round, wait, PATIENCE_MOST_NS);
+	err = gather(&round, wait);
 	if (err)
 		return err;
 	if (count_answers(quorum) < quorum->majority)

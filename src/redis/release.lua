@@ -4,10 +4,12 @@
 --       2 "lift" when it did not run, or may be run again: no cooldown
 --       3 "doubt" when an acquire of that id may come behind this
 --       4 of a quorum: the ticket with which the id goes on waiting, or ""
+--       5 of a quorum: the token of a vote that is given back, or ""; a vote for a
+--         higher one was given later, and stays
 --
 -- Returns 1, or 0 when that id held nothing.
 
-local id, ticket = ARGV[1], tonumber(ARGV[4])
+local id, ticket, token = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[5])
 
 -- Puts the holder that `id` was into the line.
 local function wait_on(mine)
@@ -50,6 +52,14 @@ local function release()
 		write_lock(held)
 	end
 	return mine
+end
+
+if token then
+	local record = call('HGET', HOLDERS, id)
+
+	if record and tonumber(cjson.decode(record).token) > token then
+		return 0
+	end
 end
 
 local held_it = release()

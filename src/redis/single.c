@@ -33,9 +33,8 @@ void single_copy(struct single *to, const struct single *from)
 	memset(to, 0, sizeof(*to));
 	link_copy(&to->link, &from->link);
 	to->keeps_order = from->keeps_order;
-	to->claimed = from->claimed;
 	/* What is on its way beside it may come later than what it sends. */
-	to->doubt = true;
+	to->claimed = to->doubt = true;
 }
 
 void single_destroy(struct single *single)
@@ -76,8 +75,10 @@ static void add_keys(const struct single *single, struct call *call,
 /* The answers of those that were given up come first, on the same connection. */
 static bool is_behind(const struct single *single)
 {
-	return single->keeps_order && single->link.unanswered > 0 &&
-	       !single->link.blocked;
+	const struct link *link = &single->link;
+
+	return single->keeps_order && link->unanswered > 0 && !link->blocked &&
+	       !link->is_refused;
 }
 
 static struct call *begin(struct single *single, struct request *request,
@@ -192,7 +193,8 @@ int single_end_acquire(struct single *single, const struct request *request,
 	/* An error may come from the middle of the script. */
 	single->claimed = result != STORE_REFUSED || refusal->place > 0 ||
 			  refusal->reason == REFUSAL_TAKEN ||
-			  refusal->reason == REFUSAL_GRACE || single->doubt;
+			  refusal->reason == REFUSAL_GRACE ||
+			  refusal->reason == REFUSAL_VOTES || single->doubt;
 	return end(single, request, result);
 }
 
@@ -264,8 +266,8 @@ int single_end_renew(struct single *single, const struct request *request,
 }
 
 void single_begin_release(struct single *single, struct request *request,
-			  const struct claim *claim, bool lift, int64_t ticket,
-			  bool last, const struct link_wait *wait)
+			  const struct claim *claim, bool lift, bool last,
+			  const struct link_wait *wait)
 {
 	struct call *call =
 		begin_of_claim(single, request, &script_release, claim);
@@ -277,7 +279,24 @@ void single_begin_release(struct single *single, struct request *request,
 	call->behind |= last;
 	call_add(call, lift ? "lift" : "");
 	call_add(call, single->doubt ? "doubt" : "");
-	call_add(call, ticket ? number_text(ticket, request->ticket) : "");
+	call_add(call, "");
+	call_add(call, "");
+	link_begin(&single->link, call, wait);
+}
+
+void single_begin_give_back(struct single *single, struct request *request,
+			    const struct claim *claim, const struct vote *vote,
+			    const struct link_wait *wait)
+{
+	struct call *call =
+		begin_of_claim(single, request, &script_release, claim);
+
+	call_add(call, "lift");
+	/* It will ask again: what comes behind this is no ghost. */
+	call_add(call, "");
+	call_add(call, vote->ticket ? number_text(vote->ticket, request->ticket)
+				    : "");
+	call_add(call, vote->token);
 	link_begin(&single->link, call, wait);
 }
 

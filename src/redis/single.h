@@ -67,13 +67,20 @@ void single_begin_renew(struct single *single, struct request *request,
 int single_end_renew(struct single *single, const struct request *request,
 		     struct asked *asked);
 
-/*
- * store_release().  `ticket`: not 0: the place in the line that is kept.  `last`:
- * nobody will be there to send it again.
- */
+/* store_release().  `last`: nobody will be there to send it again. */
 void single_begin_release(struct single *single, struct request *request,
-			  const struct claim *claim, bool lift, int64_t ticket,
-			  bool last, const struct link_wait *wait);
+			  const struct claim *claim, bool lift, bool last,
+			  const struct link_wait *wait);
+
+/*
+ * Gives back what may be a vote for that token or a lower one, as it never ran;
+ * with the ticket that it has, if any, it stays in the line.
+ */
+void single_begin_give_back(struct single *single, struct request *request,
+			    const struct claim *claim, const struct vote *vote,
+			    const struct link_wait *wait);
+
+/* Of both. */
 int single_end_release(struct single *single, const struct request *request);
 
 /* store_wait(); false when nothing can wake us from here. */

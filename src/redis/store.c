@@ -217,7 +217,7 @@ int store_release(struct store *store, const struct claim *claim, bool lift,
 
 	if (store->quorum)
 		return quorum_release(store->quorum, claim, lift, &wait);
-	single_begin_release(&store->single, &request, claim, lift, 0, false,
+	single_begin_release(&store->single, &request, claim, lift, false,
 			     &wait);
 	finish(store, &wait);
 	return single_end_release(&store->single, &request);
@@ -238,7 +238,7 @@ void store_withdraw(struct store *store, const struct claim *claim,
 		return;
 	/* What is to be told is why the acquire failed. */
 	memcpy(cause, store->single.link.error, sizeof(cause));
-	single_begin_release(&store->single, &request, claim, true, 0, true,
+	single_begin_release(&store->single, &request, claim, true, true,
 			     &wait);
 	finish(store, &wait);
 	single_end_release(&store->single, &request);
