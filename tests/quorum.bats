@@ -373,6 +373,113 @@ stands_in_line() {
 	nothing_left_on 1 2 3
 }
 
+@test "a vote that was given later is not given back by what comes late" {
+	local token script=$BATS_TEST_DIRNAME/../src/redis suffix keys=() id
+
+	hold 60
+	token=$(cat "$work/token")
+	id=$(on 1 get "$key")
+	id=${id%/*}
+	for suffix in '' :token :holders :line :beats :waiters :cooldown; do
+		keys+=("$key$suffix")
+	done
+	# As one who gave up a round before sent it, and it lay in the network.
+	give_back() {
+		on 1 eval "$(cat "$script/common.lua" "$script/release.lua")" 8 "${keys[@]}" \
+			cflock:epoch "$id" lift '' '' "$1"
+	}
+	[ "$(give_back $((token - 1)))" = 0 ]
+	has_lock 1
+	[ "$(give_back "$token")" = 1 ]
+	run ! has_lock 1
+}
+
+@test "a server that refuses the database has no vote, on the same connection neither" {
+	local i
+
+	on 3 acl setuser default -select >/dev/null
+	CFLOCK_SERVER="unix://$work/1/redis.sock unix://$work/2/redis.sock unix://$work/3/redis.sock?db=5"
+	hold 4 -t 1s
+	sleep 1.5 # several renewals
+	run ! has_lock 3
+	# With the right one it is in the right place.
+	on 3 acl setuser default +select >/dev/null
+	wait_until has_lock_in_5
+	run ! has_lock 3
+	code_of wait "$holder"
+	[ "$code" = 0 ]
+}
+
+has_lock_in_5() {
+	[ "$(on 3 -n 5 exists "$key")" = 1 ]
+}
+
+@test "a connection that breaks while one waits: the server gives its vote again" {
+	local waiter
+
+	hold 5
+	in_background "$CFLOCK" -w 25 "$name" true 2>"$work/stderr"
+	waiter=$background
+	pids+=("$waiter")
+	wait_until stands_in_line 2
+	mv "$work/3/redis.sock" "$work/3/away"
+	redis-cli -s "$work/3/away" client kill type normal >/dev/null
+	sleep 1.5
+	mv "$work/3/away" "$work/3/redis.sock"
+	wait_until stands_in_line 2
+	signal_server KILL 1
+	code_of wait "$waiter"
+	[ "$code" = 0 ] || fail "exit code $code: $(cat "$work/stderr")"
+}
+
+@test "who reaches no majority is in nobody's way" {
+	local lonely
+
+	signal_server KILL 1
+	hold 3
+	CFLOCK_SERVER="unix://$work/1/redis.sock unix://$work/none unix://$work/3/redis.sock" \
+		in_background "$CFLOCK" -w 60 "$name" touch "$work/ran" 2>/dev/null
+	lonely=$background
+	pids+=("$lonely")
+	sleep 0.5
+	expect 0 "$CFLOCK" -w 20 "$name" true
+	[ ! -e "$work/ran" ]
+	kill -TERM "$lonely"
+	wait "$lonely" || true
+	nothing_left_on 2 3
+}
+
+@test "others that wait do not keep a server that was away from having the lease" {
+	hold 8 -t 2s
+	in_background "$CFLOCK" -t 2s -w 30 "$name" true 2>/dev/null
+	pids+=("$background")
+	wait_until stands_in_line 2
+	signal_server STOP 3
+	sleep 3
+	signal_server CONT 3
+	is_held_on_3() { [[ $(on 3 get "$key") == */"$(cat "$work/token")" ]]; }
+	wait_until is_held_on_3
+	signal_server KILL 1
+	code_of wait "$holder"
+	[ "$code" = 0 ] || fail "exit code $code: $(cat "$work/stderr")"
+}
+
+@test "one is down, two refuse us: 77, whatever the order" {
+	local order
+
+	on 1 config set requirepass secret >/dev/null
+	on 2 config set requirepass secret >/dev/null
+	signal_server KILL 3
+	for order in "1 2 3" "3 1 2" "1 3 2"; do
+		# shellcheck disable=SC2086 # three words
+		use_servers $order
+		expect 77 "$CFLOCK" -w 5 "$name" touch "$work/ran"
+		says "password"
+		expect 77 "$CFLOCK" --prefer availability "$name" touch "$work/ran"
+		[ ! -e "$work/ran" ]
+	done
+}
+
 @test "--attach, --prefer availability" {
 	local lock
 

@@ -17,20 +17,21 @@
 #include "redis/service.h"
 
 /*
- * How long the others are waited for, as one that hangs costs that much each time:
- * once a majority has answered, a part of the ttl, or some times as long as that
- * took; and longer while it has not, but some may have given us their votes, which
- * keep others from a majority.
+ * How long an asking for votes may stay undecided after the first answer: a vote
+ * that we have keeps others from a majority meanwhile.
  */
-#define PATIENCE_DIVISOR 20
-#define PATIENCE_LEAST_NS (20 * NS_PER_MS)
-#define PATIENCE_MOST_NS (500 * NS_PER_MS)
-#define PATIENCE_FACTOR 4
 #define VOTES_DIVISOR 5
 #define VOTES_LEAST_NS (200 * NS_PER_MS)
 #define VOTES_MOST_NS (2 * NS_PER_S)
 
-/* Once it is known what comes of it, the others have as long as this, at most. */
+/*
+ * How long those are waited for who are not needed any more: as some times as long
+ * as the others took, and a part of the ttl at most.
+ */
+#define PATIENCE_FACTOR 4
+#define PATIENCE_DIVISOR 20
+#define PATIENCE_LEAST_NS (20 * NS_PER_MS)
+#define PATIENCE_MOST_NS (500 * NS_PER_MS)
 #define MORE_LEAST_NS (5 * NS_PER_MS)
 
 /* What is released on one server is released on all, about now. */
@@ -89,12 +90,12 @@ struct round {
 	int (*end)(struct member *member); /* the request, with its result */
 	/* It is known what comes of it. */
 	bool (*is_decided)(const struct quorum *quorum);
-	/* How long it may stay undecided; 0: to its deadline. */
-	int64_t votes_ns, patience_ns;
+	/* How long it may stay undecided since the first answer; 0: to its deadline. */
+	int64_t votes_ns;
 	/* How long, at most, the others are waited for when it is. */
 	int64_t more_ns;
 
-	int64_t begun_ns, first_ns, majority_ns, decided_ns; /* 0: not yet */
+	int64_t begun_ns, first_ns, decided_ns; /* 0: not yet */
 	int answers;
 };
 
@@ -294,8 +295,6 @@ static void take_answers(struct round *round)
 	round->answers = count_answers(quorum);
 	if (!round->first_ns && round->answers > 0)
 		round->first_ns = now_ns;
-	if (!round->majority_ns && round->answers >= quorum->majority)
-		round->majority_ns = now_ns;
 	if (!round->decided_ns && round->is_decided(quorum))
 		round->decided_ns = now_ns;
 }
@@ -322,13 +321,6 @@ static int64_t until_ns(const struct round *round, int64_t deadline_ns)
 		return least(deadline_ns,
 			     round->decided_ns +
 				     least(round->more_ns, took_ns));
-	}
-	if (round->majority_ns && round->patience_ns) {
-		took_ns = round->majority_ns - round->begun_ns;
-		return least(deadline_ns,
-			     round->majority_ns +
-				     most(round->patience_ns,
-					  PATIENCE_FACTOR * took_ns));
 	}
 	if (round->first_ns && round->votes_ns)
 		return least(deadline_ns, round->first_ns + round->votes_ns);
@@ -542,7 +534,6 @@ static int ask_for_votes(struct quorum *quorum, const struct claim *claim,
 		.end = end_acquire,
 		.is_decided = acquire_is_decided,
 		.votes_ns = votes_ns(claim->ttl_ms),
-		.patience_ns = patience_ns(claim->ttl_ms),
 	};
 	char token[STORE_TOKEN_MAX];
 	const struct vote vote = { token, quorum->ticket };
@@ -553,7 +544,7 @@ static int ask_for_votes(struct quorum *quorum, const struct claim *claim,
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
-		if (is_to_ask(quorum, member, wait, round.patience_ns))
+		if (is_to_ask(quorum, member, wait, patience_ns(claim->ttl_ms)))
 			single_begin_acquire(&member->single, &member->request,
 					     claim, "", &vote, wait);
 	}
