@@ -207,7 +207,7 @@ bad() {
 		slots = 0|'0' is not a number
 		cooldown = soon|is not a duration
 		prefer = speed|'speed' is not consistency or availability
-		min-replicas = 1|not built yet
+		min-replicas = -1|'-1' is not a number, 0 to 1000
 	CASES
 }
 

@@ -175,6 +175,7 @@ static void fill_acquire(const struct store *store, struct call *call,
 {
 	call->script = &script_acquire;
 	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
+	call->replicas = claim->min_replicas;
 	add_keys(store, call, claim->name);
 	call_add(call, claim->owner.id);
 	call_add(call, number_text(claim->ttl_ms, text->ttl));
@@ -193,6 +194,40 @@ static void fill_acquire(const struct store *store, struct call *call,
 	call_add(call, token);
 }
 
+static void fill_release(struct call *call, const struct store *store,
+			 const struct claim *claim, bool lift)
+{
+	call->script = &script_release;
+	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
+	add_keys(store, call, claim->name);
+	call_add(call, claim->owner.id);
+	call_add(call, lift ? "lift" : "");
+	call_add(call, store->doubt ? "doubt" : "");
+}
+
+/*
+ * What too few replicas have is no grant: meanwhile, others may have it.  Where
+ * that does not succeed, the claim is still to be withdrawn.
+ */
+static void hand_back(struct store *store, const struct claim *claim,
+		      int64_t deadline_ns)
+{
+	struct call call = { 0 };
+	char cause[STORE_ERROR_MAX];
+	redisReply *answer;
+
+	/* It would keep us from asking again. */
+	if (store->doubt)
+		return;
+	memcpy(cause, store->link.error, sizeof(cause));
+	fill_release(&call, store, claim, true);
+	if (call_script(store, &call, deadline_ns, &answer) == 0) {
+		store->claimed = answer->type != REDIS_REPLY_INTEGER;
+		freeReplyObject(answer);
+	}
+	memcpy(store->link.error, cause, sizeof(cause));
+}
+
 int store_acquire(struct store *store, const struct claim *claim,
 		  int64_t deadline_ns, struct grant *grant,
 		  struct refusal *refusal)
@@ -205,13 +240,15 @@ int store_acquire(struct store *store, const struct claim *claim,
 	int result;
 
 	/* This one goes out on another connection, which may be served first. */
-	store->doubt |= store->link.unanswered > 0 && !store->link.blocked;
+	store->doubt |= link_owes_answer(&store->link) && !store->link.blocked;
 
 	fill_acquire(store, &call, &text, claim, "");
 	result = call_script(store, &call, deadline_ns, &answer);
 	if (result) {
 		store->claimed |= store->link.was_sent;
 		store->doubt |= store->claimed && store->link.conn.fd < 0;
+		if (result == -ENOLCK)
+			hand_back(store, claim, deadline_ns);
 		return result;
 	}
 	result = reply_acquire(answer, token, refusal, store->link.error,
@@ -236,14 +273,16 @@ int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 		.deadline_ns = exactly ? until_ns : until_ns + UNBLOCK_NS,
 		.cancel_fd = store->cancel_fd,
 	};
-	struct call call = { .may_learn = true };
+	/* Behind the WAIT of the refusal, it begins late, if replicas are. */
+	struct call call = { .may_learn = true, .behind = true };
 	char key[CALL_KEY_MAX_BYTES], block[24];
 	int64_t ns = until_ns - clock_boot_ns();
 	redisReply *reply;
 	int err;
 
+	link_settle(&store->link);
 	/* Not connected, or with an answer to come: nothing can wake us. */
-	if (store->link.conn.fd < 0 || store->link.unanswered)
+	if (store->link.conn.fd < 0 || link_owes_answer(&store->link))
 		return wait_until_ready(-1, 0, until_ns, store->cancel_fd);
 
 	/* BLOCK 0 would be without end. */
@@ -304,6 +343,7 @@ int store_renew(struct store *store, const struct claim *claim,
 		.script = &script_renew,
 		.user_timeout_ms = (unsigned int)claim->ttl_ms,
 		.may_learn = true,
+		.replicas = claim->min_replicas,
 	};
 	redisReply *answer;
 	char ttl[24];
@@ -327,17 +367,6 @@ int store_renew(struct store *store, const struct claim *claim,
 	if (result == STORE_DONE)
 		memset(asked, 0, sizeof(*asked));
 	return result;
-}
-
-static void fill_release(struct call *call, const struct store *store,
-			 const struct claim *claim, bool lift)
-{
-	call->script = &script_release;
-	call->user_timeout_ms = (unsigned int)claim->ttl_ms;
-	add_keys(store, call, claim->name);
-	call_add(call, claim->owner.id);
-	call_add(call, lift ? "lift" : "");
-	call_add(call, store->doubt ? "doubt" : "");
 }
 
 int store_release(struct store *store, const struct claim *claim, bool lift,
@@ -373,9 +402,14 @@ void store_withdraw(struct store *store, const struct claim *claim,
 		return;
 	/* What is to be told is why the acquire failed. */
 	memcpy(cause, store->link.error, sizeof(cause));
-	/* Behind a blocking read, the release would wait for its end. */
-	if (store->link.blocked)
+	link_settle(&store->link);
+	/* Behind what blocks, the release would wait for its end, and not be
+	 * carried out at all when we are gone by then. */
+	if (link_is_blocked(&store->link)) {
+		store->doubt |= link_owes_answer(&store->link) &&
+				!store->link.blocked;
 		link_abort(&store->link);
+	}
 	fill_release(&call, store, claim, true);
 	if (link_call(&store->link, &call, &wait, &reply) == 0)
 		freeReplyObject(reply);
