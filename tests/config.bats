@@ -220,7 +220,7 @@ bad() {
 	CFLOCK_SHARED=2 bad 78 "CFLOCK_SHARED" -- "$CFLOCK"
 	CFLOCK_PREFER=x bad 78 "CFLOCK_PREFER: 'x' is not consistency or availability" -- "$CFLOCK"
 	CFLOCK_NO_GRACE=2 bad 78 "CFLOCK_NO_GRACE" -- "$CFLOCK"
-	CFLOCK_MIN_REPLICAS=1 bad 78 "CFLOCK_MIN_REPLICAS is not built yet" -- "$CFLOCK"
+	CFLOCK_MIN_REPLICAS=one bad 78 "CFLOCK_MIN_REPLICAS: 'one' is not a number" -- "$CFLOCK"
 }
 
 @test "a bad URL on the command line: 78" {

@@ -25,7 +25,7 @@ setup() {
 		start_sentinel "$host"
 	done
 	export CFLOCK_SERVER=redis+sentinel://${address[s1]},${address[s2]},${address[s3]}/jobs
-	wait_until is_settled old
+	wait_until is_settled
 }
 
 teardown() {
@@ -52,22 +52,22 @@ start_sentinel() {
 	wait_until rcli_of "$1" ping
 }
 
-# is_settled MASTER: all sentinels know each other, and that it is the master and
-# the other server follows it.
+# All sentinels know each other and the replica, which follows the master.
 is_settled() {
 	local host
 
 	for host in s1 s2 s3; do
-		names "$host" "$1" || return 1
 		rcli_of "$host" sentinel master jobs | paste -d ' ' - - >"$work/master"
 		grep -qx 'flags master' "$work/master" || return 1
 		grep -qx 'num-slaves 1' "$work/master" || return 1
 		grep -qx 'num-other-sentinels 2' "$work/master" || return 1
-		rcli_of "$host" sentinel replicas jobs | paste -d ' ' - - >"$work/replica"
-		grep -qx 'flags slave' "$work/replica" || return 1
-		grep -qx 'master-link-status ok' "$work/replica" || return 1
 	done
-	rcli_of "$1" info replication | grep -q 'state=online'
+	follows new
+}
+
+# follows SERVER: the other one, and has its data.
+follows() {
+	rcli_of "$1" info replication | grep -q 'master_link_status:up'
 }
 
 names() {
@@ -123,9 +123,10 @@ next_comes() {
 	start_on two b "$@"
 }
 
+# The old master comes back, and is made a replica.
 heal() {
 	net_heal
-	wait_until is_settled new
+	wait_until follows old
 }
 
 nothing_left_there() {
@@ -139,12 +140,14 @@ nothing_left_there() {
 	hold_unheard
 	cut_off
 	next_comes
+	began_ms=$(now_ms)
 	has_it_back() { rcli_of new get "$key" | grep -q "^$(sed -n 's/^a [0-9]* [0-9]* //p' "$work/turns")/"; }
 	wait_until has_it_back
 	heal
 	is_alive "${waiter[a]}"
 	# Longer than the lease, on what was the replica.
-	sleep 21
+	has_lasted() { [ "$(now_ms)" -ge $((began_ms + 21000)) ]; }
+	wait_until has_lasted
 	is_alive "${waiter[a]}"
 	[ "$(wc -l <"$work/turns")" = 1 ] || fail "ran: $(cat "$work/turns")"
 	rm "$work/stay-a"
