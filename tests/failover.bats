@@ -7,6 +7,7 @@ bats_require_minimum_version 1.5.0
 load helpers
 load helpers/line
 load net
+declare -gA waiter
 
 # Long enough for the sentinels of a busy machine: of it, 16 s to renew in.
 lease=(--ttl 20s --renew-by 80%)
@@ -94,7 +95,7 @@ start_on() {
 hold_unheard() {
 	net_cut old new
 	touch "$work/stay-a"
-	start_on one a "$@"
+	start_on one a
 	wait_until turns_taken 1
 	rcli_of old exists "$key" | grep -q 1
 	rcli_of new exists "$key" | grep -q 0

@@ -6,6 +6,7 @@ bats_require_minimum_version 1.5.0
 load helpers
 load helpers/line
 load net
+declare -gA waiter
 
 # Of one server with one replica, unless a test says more.
 setup() {
@@ -37,10 +38,10 @@ unused_port() {
 	echo "$port"
 }
 
-# serve [OPTION]...: the server, without a replica.
+# The server, without a replica.
 serve() {
 	port=$(unused_port)
-	start_redis "$REDIS_DIR" --port "$port" --repl-diskless-sync-delay 0 "$@"
+	start_redis "$REDIS_DIR" --port "$port" --repl-diskless-sync-delay 0
 }
 
 # add_replica [DIR]: and until it acknowledges; all of them do, then.

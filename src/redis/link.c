@@ -529,9 +529,9 @@ static enum link_stage take_answer(struct link *link, redisReply *reply)
 
 static enum link_stage take_replicas(struct link *link, const redisReply *reply)
 {
-	return end_answered(link, reply_replicas(reply, link->call->replicas,
-						 link->error,
-						 sizeof(link->error)));
+	return end_answered(link,
+			    reply_replicas(reply, link->call->replicas,
+					   link->error, sizeof(link->error)));
 }
 
 /*

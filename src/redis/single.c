@@ -406,8 +406,8 @@ void store_withdraw(struct store *store, const struct claim *claim,
 	/* Behind what blocks, the release would wait for its end, and not be
 	 * carried out at all when we are gone by then. */
 	if (link_is_blocked(&store->link)) {
-		store->doubt |= link_owes_answer(&store->link) &&
-				!store->link.blocked;
+		store->doubt |=
+			link_owes_answer(&store->link) && !store->link.blocked;
 		link_abort(&store->link);
 	}
 	fill_release(&call, store, claim, true);
