@@ -110,6 +110,7 @@ static int make_claim(struct run *run)
 	run->claim.cooldown_ms = whole_ms(options->cooldown_ns);
 	run->claim.retry_failed = options->retry_failed;
 	run->claim.no_grace = options->no_grace;
+	run->claim.min_replicas = options->min_replicas;
 	run->claim.ancestors = ancestors ? ancestors : "";
 	holder_describe_self(&run->claim.owner, id, options->command,
 			     options->message);

@@ -375,6 +375,9 @@ static const char *wrong_with_servers(const struct options *options)
 	if (servers->count % 2 == 0)
 		return "an even number of servers bears no more failures than "
 		       "one less; give 1, 3, 5 or 7";
+	if (options->min_replicas)
+		return "--min-replicas: several servers are independent "
+		       "masters; it is a majority of them that acknowledges";
 	if (options->slots)
 		return "--slots: several servers cannot count slots, as a "
 		       "majority of each could be another's; use one server";

@@ -34,6 +34,7 @@ struct options {
 	int64_t ttl_ns;         /* default 10 s */
 	int renew_by_percent;   /* default 60 */
 	bool no_grace;          /* --no-grace */
+	int min_replicas;       /* --min-replicas; 0: none */
 	int64_t wait_ns;        /* -w; -1: without end; 0 with -n, too */
 	bool nonblock;          /* -n */
 	int conflict_exit_code; /* -E, 0 .. 255; default EXIT_CONFLICT */

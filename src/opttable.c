@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define SLOTS_MAX 1000000
+#define MIN_REPLICAS_MAX 1000
 #define TTL_MIN_NS (200 * NS_PER_MS)
 #define TTL_MAX_NS (3600 * NS_PER_S)
 
@@ -330,6 +331,16 @@ static int set_no_grace(struct optvalues *values, const char *value)
 	return set_flag(values, value, &values->options.no_grace);
 }
 
+static int set_min_replicas(struct optvalues *values, const char *value)
+{
+	int count = parse_number(value, strlen(value), MIN_REPLICAS_MAX);
+
+	if (count < 0)
+		return refuse_value(values, value, "a number, 0 to 1000");
+	values->options.min_replicas = count;
+	return 0;
+}
+
 static int set_renew_by(struct optvalues *values, const char *value)
 {
 	size_t length = strlen(value);
@@ -455,14 +466,6 @@ static int set_unlock(struct optvalues *values, const char *value)
 			      "ends when its command has ended; drop -u");
 }
 
-static int set_not_built(struct optvalues *values, const char *value)
-{
-	(void)value;
-	snprintf(values->error, OPTIONS_ERROR_MAX, "%.256s is not built yet",
-		 values->source);
-	return bad_value(values);
-}
-
 /* Once released, a row must not change its meaning. */
 /* clang-format off */
 const struct opttable_row opttable[OPTTABLE_ROWS] = {
@@ -513,6 +516,8 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
   "the part of the ttl to renew in (60%)" },
 { "no-grace", OPT_NO_GRACE, NULL, SETTING, set_no_grace,
   "start though leases may have been forgotten" },
+{ "min-replicas", OPT_MIN_REPLICAS, "N", SETTING, set_min_replicas,
+  "replicas that must have the lease (0)" },
 { "stop-signal", OPT_STOP_SIGNAL, "SIG", SETTING, set_stop_signal,
   "sent to stop the command (TERM)" },
 { "prefer", OPT_PREFER, "consistency|availability", SETTING, set_prefer,
@@ -530,8 +535,6 @@ const struct opttable_row opttable[OPTTABLE_ROWS] = {
 
 { "no-fork", 'F', NULL, ARGUMENT, set_no_fork, NULL },
 { "unlock", 'u', NULL, ARGUMENT, set_unlock, NULL },
-/* As settings, too: to run without what they promise would not be safe. */
-{ "min-replicas", OPT_MIN_REPLICAS, "N", SETTING, set_not_built, NULL },
 };
 /* clang-format on */
 

@@ -48,6 +48,9 @@ struct claim {
 	int64_t cooldown_ms; /* from the grant on; 0: none */
 	bool retry_failed;   /* a failed run ends the cooldown */
 	bool no_grace; /* not to wait when leases may have been forgotten */
+	/* So many copies of the service must have each grant and renewal; else
+	 * they fail with -ENOLCK, and what was granted is released again. */
+	int min_replicas;
 	/* Ids that hold locks above us, separated by blanks; never NULL. */
 	const char *ancestors;
 	struct holder owner; /* owner.id: never used by any other claim */
@@ -98,6 +101,7 @@ struct refusal {
  *                lock: asking again is useless
  *   -ENOENT      the host's name does not exist: asking again is useless
  *   -ECANCELED   the cancel descriptor became readable
+ *   -ENOLCK      fewer copies than claim.min_replicas have it
  *   -ETIMEDOUT, -EAGAIN and all others: may work when asked again
  */
 static inline bool store_error_is_final(int err)

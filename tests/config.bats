@@ -207,7 +207,7 @@ bad() {
 		slots = 0|'0' is not a number
 		cooldown = soon|is not a duration
 		prefer = speed|'speed' is not consistency or availability
-		min-replicas = 1|not built yet
+		min-replicas = -1|'-1' is not a number, 0 to 1000
 	CASES
 }
 
@@ -220,7 +220,7 @@ bad() {
 	CFLOCK_SHARED=2 bad 78 "CFLOCK_SHARED" -- "$CFLOCK"
 	CFLOCK_PREFER=x bad 78 "CFLOCK_PREFER: 'x' is not consistency or availability" -- "$CFLOCK"
 	CFLOCK_NO_GRACE=2 bad 78 "CFLOCK_NO_GRACE" -- "$CFLOCK"
-	CFLOCK_MIN_REPLICAS=1 bad 78 "CFLOCK_MIN_REPLICAS is not built yet" -- "$CFLOCK"
+	CFLOCK_MIN_REPLICAS=one bad 78 "CFLOCK_MIN_REPLICAS: 'one' is not a number" -- "$CFLOCK"
 }
 
 @test "a bad URL on the command line: 78" {

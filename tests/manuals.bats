@@ -43,10 +43,6 @@ with_conf() {
 		grep -q "^\.Ev CFLOCK_$(tr '[:lower:]-' '[:upper:]_' <<<"$key")\$" "${page%/*}/cflock.1" ||
 			fail "the variable of $key is not in cflock.1"
 	done <"$work/keys"
-	grep -q "^\.Ic min-replicas\>" "$page"
-	run --separate-stderr with_conf "min-replicas = 1" "$CFLOCK" "$name" true
-	[ "$status" = 78 ]
-	[[ $stderr == *"not built yet"* ]]
 }
 
 @test "the example of cflock.conf(5)" {

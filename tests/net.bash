@@ -144,12 +144,11 @@ net_redis() {
 
 # net_pids HOST: all processes there.
 net_pids() {
-	local network process
+	local network
 
 	network=$(readlink "/proc/${host_pid[$1]}/ns/net") || return 0
-	for process in /proc/[0-9]*; do
-		[ "$(readlink "$process/ns/net")" != "$network" ] || echo "${process#/proc/}"
-	done
+	find /proc/[0-9]*/ns/net -maxdepth 0 -printf '%l %p\n' |
+		sed -n "s|^net:\[${network//[!0-9]/}\] /proc/\([0-9]*\)/.*|\1|p"
 } 2>/dev/null
 
 # Ends all that runs on the hosts, and the network with it.

@@ -238,13 +238,12 @@ bad_value() {
 	expect 0 "$CFLOCK" --help
 	for option in -s --shared -x -e --exclusive -m --slots --cooldown --retry-failed -n --nonblock --nb -w --wait --timeout -E \
 		--conflict-exit-code -o --close -c --command -S --server -t --ttl --renew-by \
-		--attach --release --no-grace --stop-signal --message --prefer --password-file --tls-ca-file --tls-ca-dir --tls-cert --tls-key \
+		--attach --release --no-grace --min-replicas --stop-signal --message --prefer --password-file --tls-ca-file --tls-ca-dir --tls-cert --tls-key \
 		--tls-server-name --log-json --syslog -v --verbose -q --quiet -h --help -V \
 		--version; do
 		grep -qE -- "(^|[ ,])$option([ ,]|\$)" <<<"$output" || fail "no $option"
 	done
-	for option in --min-replicas --fork \
-		--no-fork --unlock; do
+	for option in --fork --no-fork --unlock; do
 		[[ $output != *"$option"* ]] || fail "$option is named"
 	done
 	while IFS= read -r line; do
@@ -272,10 +271,6 @@ bad_value() {
 	for option in -u --unlock; do
 		bad "no descriptor to unlock" "drop -u" -- "$option" "$name" touch "$work/ran"
 	done
-}
-
-@test "what is not built yet: 64, and said" {
-	bad "is not built yet" -- --min-replicas=1 "$name" touch "$work/ran"
 }
 
 @test "options that there are not, or not so: 64" {

@@ -374,7 +374,7 @@ static void judge_replicas(const struct judge *judge)
 		    count, lag_s, behind);
 	else
 		say(judge, "replicas", FINDING_WARNING,
-		    "set min-replicas-to-write 1",
+		    "set min-replicas-to-write 1, or use --min-replicas",
 		    "%lld, %lld s and %lld bytes behind, but cut off from them "
 		    "this server would go on granting locks beside the next "
 		    "master",

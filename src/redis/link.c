@@ -21,6 +21,14 @@
 /* An answer to CLUSTER NODES has some 150 bytes a node. */
 #define NODES_MOST_BYTES 1048576
 
+/*
+ * For so long WAIT may block: a replica that takes longer is not there.  It ends
+ * before the call's deadline, by as much as its answer may be late: a server that
+ * has nothing else to do looks each 100 ms for what is to end.
+ */
+#define REPLICAS_MOST_MS 1000
+#define REPLICAS_MARGIN_MS 150
+
 void call_add(struct call *call, const char *argument)
 {
 	call->arguments[call->argument_count++] = argument;
@@ -249,6 +257,25 @@ static int queue_handshake(struct link *link)
 	return err;
 }
 
+static int queue_wait(struct link *link)
+{
+	int64_t left_ms = (link->deadline_ns - clock_boot_ns()) / NS_PER_MS;
+	int64_t ms = left_ms - REPLICAS_MARGIN_MS;
+	char replicas[16], timeout[24];
+	const char *argv[3] = { "WAIT", replicas, timeout };
+
+	if (ms < left_ms / 2)
+		ms = left_ms / 2;
+	if (ms > REPLICAS_MOST_MS)
+		ms = REPLICAS_MOST_MS;
+	/* 0 would be without end. */
+	if (ms < 1)
+		ms = 1;
+	snprintf(replicas, sizeof(replicas), "%d", link->call->replicas);
+	snprintf(timeout, sizeof(timeout), "%lld", (long long)ms);
+	return queue(link, AWAITED_REPLICAS, 3, argv);
+}
+
 static int queue_call(struct link *link)
 {
 	const struct call *call = link->call;
@@ -281,7 +308,8 @@ static int queue_call(struct link *link)
 		argv[argc++] = call->keys[i];
 	for (i = 0; i < call->argument_count; i++)
 		argv[argc++] = call->arguments[i];
-	return queue(link, AWAITED_CALL, argc, argv);
+	err = queue(link, AWAITED_CALL, argc, argv);
+	return err || !call->replicas ? err : queue_wait(link);
 }
 
 /* === the call, step by step ============================================= */
@@ -293,6 +321,11 @@ static int queue_call(struct link *link)
 
 static enum link_stage end(struct link *link, int err)
 {
+	/* What was granted does not count. */
+	if (err && link->answer) {
+		freeReplyObject(link->answer);
+		link->answer = NULL;
+	}
 	link->err = err;
 	return link->stage = LINK_IDLE;
 }
@@ -458,6 +491,31 @@ static enum link_stage follow(struct link *link, const redisReply *reply)
 	return try_address(link);
 }
 
+/* What the server says is the end of the call: 0, or why it does not count. */
+static enum link_stage end_answered(struct link *link, int err)
+{
+	/* The next call is for the owner of the slot again. */
+	if (link->asking)
+		link_close(link);
+	return end(link, err);
+}
+
+/* A script that the server does not know, once more, as text. */
+static enum link_stage send_as_text(struct link *link)
+{
+	bool asking = link->asking;
+
+	link->by_text = true;
+	if (!link->call->replicas)
+		return start_sending(link);
+	/* The WAIT behind the first may block what comes now. */
+	link->was_sent = false;
+	link_close(link);
+	link->asking = asking;
+	return try_address(link);
+}
+
+/* Stays where it is when replicas are to acknowledge what was granted. */
 static enum link_stage take_answer(struct link *link, redisReply *reply)
 {
 	if (link->cluster && cluster_is_redirection(reply)) {
@@ -468,17 +526,22 @@ static enum link_stage take_answer(struct link *link, redisReply *reply)
 
 	if (link->call->script && !link->by_text && reply_is_noscript(reply)) {
 		freeReplyObject(reply);
-		link->by_text = true;
-		return start_sending(link);
+		return send_as_text(link);
 	}
 	/* It has not carried the call out, and never will. */
 	if (link->url.kind == URL_SENTINEL && reply_is_no_master(reply))
 		link_close(link);
-	/* The next call is for the owner of the slot again. */
-	if (link->asking)
-		link_close(link);
 	link->answer = reply;
-	return end(link, 0);
+	if (link->call->replicas && reply_is_grant(reply))
+		return link->stage;
+	return end_answered(link, 0);
+}
+
+static enum link_stage take_replicas(struct link *link, const redisReply *reply)
+{
+	return end_answered(link,
+			    reply_replicas(reply, link->call->replicas,
+					   link->error, sizeof(link->error)));
 }
 
 /*
@@ -536,7 +599,13 @@ static enum link_stage step_receiving(struct link *link)
 			freeReplyObject(reply);
 			break;
 		case AWAITED_CALL:
-			return take_answer(link, reply);
+			if (take_answer(link, reply) != LINK_RECEIVING)
+				return link->stage;
+			break;
+		case AWAITED_REPLICAS:
+			take_replicas(link, reply);
+			freeReplyObject(reply);
+			return link->stage;
 		}
 	}
 }
@@ -586,11 +655,46 @@ static void give_up(struct link *link, int err)
 	end(link, err);
 }
 
+void link_settle(struct link *link)
+{
+	while (link->unanswered && link->awaited[0] == AWAITED_REPLICAS) {
+		redisReply *reply;
+		int err = conn_receive(&link->conn, &reply);
+
+		if (err == CONN_WAITS)
+			return;
+		if (err) {
+			link_abort(link);
+			return;
+		}
+		next_awaited(link);
+		freeReplyObject(reply);
+	}
+}
+
+bool link_owes_answer(const struct link *link)
+{
+	int i;
+
+	for (i = 0; i < link->unanswered; i++)
+		if (link->awaited[i] != AWAITED_REPLICAS)
+			return true;
+	return false;
+}
+
+bool link_is_blocked(const struct link *link)
+{
+	return link->blocked ||
+	       (link->unanswered &&
+		link->awaited[link->unanswered - 1] == AWAITED_REPLICAS);
+}
+
 void link_begin(struct link *link, const struct call *call,
 		const struct link_wait *wait)
 {
 	int err;
 
+	link_settle(link);
 	*link->conn.error = '\0';
 	if ((link->unanswered || link->asking || link->is_refused) &&
 	    !call->behind)

@@ -11,6 +11,10 @@
  * The server of redis+cluster:// is the node that has the slot of the call's keys:
  * what another answers with MOVED or ASK is asked again there, in the same call.
  *
+ * A call that replicas are to acknowledge has WAIT behind it.  A refusal is not
+ * kept up by that: its WAIT may still block the connection when the call has
+ * ended, and then a call that is in a hurry connects anew.
+ *
  * Calls on several links are made at once, by one thread.
  */
 #ifndef CFLOCK_REDIS_LINK_H
@@ -45,6 +49,9 @@ struct call {
 	bool behind;
 	/* Not in a hurry: a cluster may be asked for its nodes on the way. */
 	bool may_learn;
+	/* What the script grants counts when so many replicas have acknowledged
+	 * it: by WAIT, in the same packet. */
+	int replicas;
 };
 
 void call_add(struct call *call, const char *argument);
@@ -62,6 +69,7 @@ enum awaited {
 	AWAITED_ROLE,  /* whether it is a master */
 	AWAITED_NODES, /* those of the cluster */
 	AWAITED_CALL,
+	AWAITED_REPLICAS, /* how many have acknowledged the call */
 };
 
 #define LINK_AWAITED_MAX 16
@@ -131,6 +139,15 @@ int link_look_up(struct link *link, const struct link_wait *wait);
 /* Closes so that nothing that is on its way from here arrives later. */
 void link_abort(struct link *link);
 
+/* Takes in, without waiting, what replicas have acknowledged of former calls. */
+void link_settle(struct link *link);
+
+/* True while a call, not only the WAIT behind it, is unanswered. */
+bool link_owes_answer(const struct link *link);
+
+/* True while the server does nothing that is sent behind, as it may block. */
+bool link_is_blocked(const struct link *link);
+
 /* Fails with `err`, while doing that to the server: its text, and its result. */
 int link_fail(struct link *link, int err, const char *doing);
 
@@ -163,7 +180,10 @@ void link_finish(struct link *const links[], int count,
 		 const struct link_wait *wait, bool (*enough)(void *),
 		 void *context);
 
-/* Makes one call.  0 with *answer to be freed, or a negative errno. */
+/*
+ * Makes one call.  0 with *answer to be freed, or a negative errno: -ENOLCK when
+ * it was granted, but too few replicas have acknowledged that.
+ */
 int link_call(struct link *link, const struct call *call,
 	      const struct link_wait *wait, redisReply **answer);
 

@@ -255,6 +255,36 @@ static bool number_at(const redisReply *reply, size_t i, long long *number)
 	return true;
 }
 
+bool reply_is_grant(const redisReply *reply)
+{
+	long long granted;
+
+	return number_at(reply, 0, &granted) && granted == 1;
+}
+
+int reply_replicas(const redisReply *reply, int wanted, char *error,
+		   size_t size)
+{
+	int err;
+
+	if (reply->type == REDIS_REPLY_INTEGER) {
+		if (reply->integer >= wanted)
+			return 0;
+		snprintf(error, size,
+			 "only %lld of %d replicas acknowledged the lease in "
+			 "time (--min-replicas)",
+			 reply->integer, wanted);
+		return -ENOLCK;
+	}
+	err = reply_error(reply, error, size);
+	if (err == -EACCES && strncmp(reply->str, "NOPERM", 6) == 0)
+		snprintf(
+			error, size,
+			"the server's ACL does not allow this user WAIT, which "
+			"cflock needs with --min-replicas: +wait");
+	return err;
+}
+
 static bool token_is_valid(const char *token)
 {
 	size_t length = token ? strlen(token) : 0;

@@ -21,6 +21,16 @@ bool reply_is_no_master(const redisReply *reply);
  */
 int reply_role(const redisReply *reply, char *error, size_t size);
 
+/* True for what acquire.lua and renew.lua answer when they grant or renew. */
+bool reply_is_grant(const redisReply *reply);
+
+/*
+ * The answer to WAIT: 0 when at least `wanted` replicas have acknowledged; -ENOLCK
+ * when fewer have, or an error as below.
+ */
+int reply_replicas(const redisReply *reply, int wanted, char *error,
+		   size_t size);
+
 /*
  * What an error reply means: -EACCES, -EPROTO or -EAGAIN as in store.h, with
  * a line for people in `error`.  -EPROTO when it is not an error reply.

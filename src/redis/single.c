@@ -89,6 +89,7 @@ static struct call *begin(struct single *single, struct request *request,
 	call->script = script;
 	call->key_count = call->argument_count = 0;
 	call->by_text = call->may_learn = false;
+	call->replicas = 0;
 	call->behind = is_behind(single);
 	call->user_timeout_ms = LOOK_USER_TIMEOUT_MS;
 	if (name)
@@ -153,8 +154,9 @@ void single_begin_acquire(struct single *single, struct request *request,
 		begin_of_claim(single, request, &script_acquire, claim);
 	const struct link *link = &single->link;
 
+	call->replicas = claim->min_replicas;
 	/* Else it goes out on another connection, which may be served first. */
-	if (link->unanswered > 0 && !link->blocked && !call->behind)
+	if (link_owes_answer(link) && !link->blocked && !call->behind)
 		single->doubt = true;
 
 	call_add(call, number_text(claim->ttl_ms, request->ttl));
@@ -205,9 +207,12 @@ bool single_begin_wait(struct single *single, struct request *request,
 	struct call *call = begin(single, request, NULL, NULL);
 	int64_t ns = until_ns - clock_boot_ns();
 
+	link_settle(&single->link);
 	/* Not connected, or with an answer to come: nothing can wake us. */
-	if (single->link.conn.fd < 0 || single->link.unanswered)
+	if (single->link.conn.fd < 0 || link_owes_answer(&single->link))
 		return false;
+	/* Behind the WAIT of the refusal, it begins late, if replicas are. */
+	call->behind = true;
 
 	/* For as long as whoever connects here wants: it is connected. */
 	call->user_timeout_ms = 0;
@@ -248,6 +253,7 @@ void single_begin_renew(struct single *single, struct request *request,
 		begin_of_claim(single, request, &script_renew, claim);
 
 	call->may_learn = true;
+	call->replicas = claim->min_replicas;
 	call_add(call, token);
 	call_add(call, number_text(claim->ttl_ms, request->ttl));
 	link_begin(&single->link, call, wait);
@@ -272,9 +278,14 @@ void single_begin_release(struct single *single, struct request *request,
 	struct call *call =
 		begin_of_claim(single, request, &script_release, claim);
 
-	/* Behind a blocking read, it would wait for the end of that. */
-	if (last && single->link.blocked)
+	/* Behind what blocks, it would wait for the end of that, and not be carried
+	 * out at all if we are gone by then. */
+	link_settle(&single->link);
+	if (last && link_is_blocked(&single->link)) {
+		single->doubt |= link_owes_answer(&single->link) &&
+				 !single->link.blocked;
 		link_abort(&single->link);
+	}
 	call->by_text = last;
 	call->behind |= last;
 	call_add(call, lift ? "lift" : "");

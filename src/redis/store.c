@@ -6,6 +6,7 @@
 
 #include "store.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,6 +119,27 @@ static void finish(struct store *store, const struct link_wait *wait)
 
 /* === the requests ======================================================= */
 
+/*
+ * What too few replicas have is no grant: meanwhile, others may have it.  Where
+ * that does not succeed, the claim is still to be withdrawn.
+ */
+static void hand_back(struct store *store, const struct claim *claim,
+		      const struct link_wait *wait)
+{
+	char cause[STORE_ERROR_MAX];
+	struct request request;
+
+	/* Its mark would keep us from asking again. */
+	if (store->single.doubt)
+		return;
+	memcpy(cause, store->single.link.error, sizeof(cause));
+	single_begin_release(&store->single, &request, claim, true, false,
+			     wait);
+	finish(store, wait);
+	single_end_release(&store->single, &request);
+	memcpy(store->single.link.error, cause, sizeof(cause));
+}
+
 int store_acquire(struct store *store, const struct claim *claim,
 		  int64_t deadline_ns, struct grant *grant,
 		  struct refusal *refusal)
@@ -140,6 +162,8 @@ int store_acquire(struct store *store, const struct claim *claim,
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
 	}
+	if (result == -ENOLCK)
+		hand_back(store, claim, &wait);
 	return result;
 }
 

@@ -33,6 +33,7 @@ static void judge(const redisReply *reply)
 
 	memset(&refusal, 0, sizeof(refusal));
 	reply_is_noscript(reply);
+	reply_is_grant(reply);
 	reply_handshake(reply, error, sizeof(error));
 	reply_renew(reply, &asked, error, sizeof(error));
 	reply_break(reply, &ms, error, sizeof(error));
@@ -40,6 +41,7 @@ static void judge(const redisReply *reply)
 	free(copy);
 	reply_release(reply, error, sizeof(error));
 	reply_wait(reply, error, sizeof(error));
+	reply_replicas(reply, 1, error, sizeof(error));
 	result = reply_acquire(reply, token, &refusal, error, sizeof(error));
 	if (result == STORE_DONE &&
 	    (!*token || strspn(token, "0123456789") != strlen(token)))

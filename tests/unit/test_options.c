@@ -59,6 +59,8 @@ static void test_values(void)
 	is_good("--cooldown 5m --retry-failed j t");
 	is_int(options.cooldown_ns, 300 * S, "--cooldown");
 	ok(options.retry_failed, "--retry-failed");
+	is_good("--min-replicas 1000 --min-replicas=2 j t");
+	is_int(options.min_replicas, 2, "--min-replicas");
 	is_good("-x -m 3 -s j t");
 	ok(options.shared && !options.slots, "of -x, -m and -s, -s is last");
 	is_good("-s -x -m 1000000 j t");
@@ -168,16 +170,11 @@ static void test_names(void)
 
 static void test_bad_usage(void)
 {
-	static const char *const not_built[] = {
-		"--min-replicas=1",
-	};
 	char text[4096] = "--message ";
-	size_t i;
 
-	for (i = 0; i < sizeof(not_built) / sizeof(*not_built); i++) {
-		snprintf(text, sizeof(text), "%s j t", not_built[i]);
-		is_bad(text, -EINVAL, "is not built yet");
-	}
+	is_bad("--min-replicas -1 j t", -EINVAL, "'-1' is not a number");
+	is_bad("--min-replicas 1001 j t", -EINVAL, "not a number, 0 to 1000");
+	is_bad("--min-replicas '' j t", -EINVAL, "not a number, 0 to 1000");
 	is_bad("--slots 0 j t", -EINVAL, "'0' is not a number");
 	is_bad("-m 1000001 j t", -EINVAL, "'1000001' is not a number");
 	is_bad("--retry-failed j t", -EINVAL, "it needs --cooldown");

@@ -226,8 +226,8 @@ static void test_bad_files(void)
 	is_bad_file("ttl =\n", "only.conf:1: ttl: '' is not");
 	is_bad_file("close\n", "only.conf:1: the line is not");
 	is_bad_file("slots = x\n", "only.conf:1: slots: 'x' is not a number");
-	is_bad_file("min-replicas = 1\n",
-		    "only.conf:1: min-replicas is not built yet");
+	is_bad_file("min-replicas = two\n",
+		    "only.conf:1: min-replicas: 'two' is not a number");
 	is_bad_file("server = redis://:hunter2@:1\n", "only.conf:1: server: ");
 	memset(text, 'm', sizeof(text));
 	memcpy(text, "\nmessage=", 9);
