@@ -798,8 +798,11 @@ static int try_to_acquire(struct quorum *quorum, const struct claim *claim,
 	}
 	give_back(quorum, claim, claim->may_wait);
 	alike = choose_refusal(quorum, refusal);
-	*is_split = !may_be_blocking(quorum, alike) ||
-		    (!claim->may_wait && alike < quorum->majority);
+	*is_split = !may_be_blocking(quorum, alike);
+	if (*is_split)
+		refusal->reason = REFUSAL_VOTES;
+	/* It may be so, as far as we can see; who will not wait tries once more. */
+	*is_split |= !claim->may_wait && alike < quorum->majority;
 	return STORE_REFUSED;
 }
 
@@ -810,30 +813,29 @@ int quorum_acquire(struct quorum *quorum, const struct claim *claim,
 	int tries, result;
 
 	for (tries = 1;; tries++) {
+		int64_t begun_ns = clock_boot_ns(), pause_ns, until_ns;
 		bool is_split = false;
-		int64_t pause_ms;
 
 		result = try_to_acquire(quorum, claim, wait, grant, refusal,
 					&is_split);
-		if (result == STORE_DONE) {
+		if (result == STORE_DONE)
 			quorum->proposed = quorum->ticket = 0;
-			quorum->splits = 0;
-			return result;
-		}
 		if (!is_split) {
 			quorum->splits = 0;
 			return result;
 		}
-		pause_ms = random_pause_ms(quorum);
-		refusal->reason = REFUSAL_VOTES;
-		refusal->again_ms = pause_ms;
-		refusal->exactly = true;
-		if (claim->may_wait || tries == TRIES_MAX)
+		pause_ns = random_pause_ms(quorum) * NS_PER_MS;
+		if (claim->may_wait) {
+			refusal->again_ms = pause_ns / NS_PER_MS;
+			refusal->exactly = true;
 			return result;
-		wait_until_ready(-1, 0,
-				 least(clock_boot_ns() + pause_ms * NS_PER_MS,
-				       wait->deadline_ns),
-				 wait->cancel_fd);
+		}
+		/* Not without time for as much again. */
+		until_ns = clock_boot_ns() + pause_ns;
+		if (tries == TRIES_MAX ||
+		    2 * until_ns - begun_ns > wait->deadline_ns)
+			return result;
+		wait_until_ready(-1, 0, until_ns, wait->cancel_fd);
 	}
 }
 
