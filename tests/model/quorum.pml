@@ -44,6 +44,7 @@
  *     what it takes back may as well have expired.
  *   - The mark of a release against what comes behind it: a vote that is given late
  *     expires.  It costs time, no more.
+ *   - That an acquire comes in again, where it had a vote: the answer is the same.
  *   - A client runs once.  Its next run would have another id.
  *
  * What is taken for granted
@@ -155,6 +156,10 @@ byte old[MASTERS]; /* answers of earlier rounds */
 #define may_reclaim(id, m) (!grace[m] || owed[m] == id)
 #endif
 
+/* To extend it changes nothing. */
+#define is_extended(id, m) \
+	(has_vote(id, m) && (phase[id] == GONE || has(acked[m], id)))
+
 /* === nothing has a name =================================================== */
 
 /*
@@ -238,10 +243,7 @@ inline vote(id, m, t) {
 }
 
 inline acquire(id, m) {
-	if
-	:: has_vote(id, m) -> printf("master %d repeats its answer\n", m)
-	:: else -> vote(id, m, token[id])
-	fi;
+	vote(id, m, token[id]);
 	acked[m] = acked[m] | bit(id)
 }
 
@@ -292,11 +294,11 @@ bool released[CLIENTS];
 /* What comes in of one client. */
 #define requests_of(id) \
 	:: d_step { phase[id] == ASKING && \
-		(may_have(id, m, token[id]) || has_vote(id, m)) -> \
+		may_have(id, m, token[id]) -> \
 		acquire(id, m); \
 		put_in_order() } \
 	:: d_step { (phase[id] == RUNNING || phase[id] == GONE) && \
-		may_have_again(id, m) -> \
+		may_have_again(id, m) && !is_extended(id, m) -> \
 		renew(id, m); \
 		put_in_order() } \
 	:: d_step { may_have(id, m, late[id]) && late[id] > 0 -> \
@@ -433,7 +435,9 @@ init {
 	atomic {
 		run client(0);
 		run client(1);
+#ifndef TWO_CLIENTS
 		run client(2);
+#endif
 		run master(0);
 		run master(1);
 		run master(2)

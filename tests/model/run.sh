@@ -171,11 +171,12 @@ tell
 is_all_reached
 verdict $? "quorum: no step of the model is out of reach"
 
-build -O1 -DCASES -DTOKENS=2
+build -O0 -DCASES -DTOKENS=2 -DRESTARTS=0
+can_happen split_vote "quorum: each has one vote, and one is granted the lock later"
+build -O1 -DCASES -DTOKENS=2 -DTWO_CLIENTS
 can_happen one_round "quorum: a grant in one round"
 can_happen second_round \
 	"quorum: refused for a token that is too low, then granted a higher one"
-can_happen split_vote "quorum: each has one vote, and one is granted the lock later"
 can_happen moves_on \
 	"quorum: two masters forget a lease, one after the other, and it still stands"
 can_happen reclaims "quorum: a lease is had back from a master in grace"
@@ -186,7 +187,8 @@ two_commands='assertion violated  !('
 old_token='assertion violated (token[id]>last_run)'
 # mutant MACRO RESTARTS TOKENS ERROR WHAT: no more of them than it takes.
 mutant() {
-	build '-O0 -DSAFETY' "-DMUTANT_$1" "-DRESTARTS=$2" "-DTOKENS=$3"
+	build '-O0 -DSAFETY' "-DMUTANT_$1" "-DRESTARTS=$2" "-DTOKENS=$3" \
+		-DTWO_CLIENTS
 	must_fail "$4" "quorum: $5"
 }
 mutant NOT_STRICT 0 1 "$old_token" "vote for a token again, for another"
