@@ -1,11 +1,12 @@
 #!/bin/sh
-# run.sh [-v]: has spin search the model of the lease, lease.pml: whole, then
-# with one rule broken at a time.  Prints TAP; -v: also how each case can happen,
-# and how each mutant fails.  CC=cc.  Takes about a minute, and 400 MB.
+# run.sh [-v]: has spin search the models of the lease, lease.pml, and of the
+# quorum, quorum.pml: whole, then with one rule broken at a time.  Prints TAP; -v:
+# also how each case can happen, and how each mutant fails.  CC=cc.  Takes about
+# a minute and a half, and 400 MB.
 set -u
 CC=${CC:-cc}
 verbose=${1:-}
-model=$(cd "$(dirname "$0")" && pwd)/lease.pml
+models=$(cd "$(dirname "$0")" && pwd)
 for tool in spin "${CC%% *}"; do
 	if ! command -v "$tool" >/dev/null; then
 		echo "Bail out! $tool is missing: 'sh contrib/deps.sh test'" \
@@ -17,9 +18,10 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/cflock-model.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' HUP INT TERM
 # spin writes its files where it is, and next to the model.
-cp "$model" "$dir" && cd "$dir" || exit 1
+cp "$models"/*.pml "$dir" && cd "$dir" || exit 1
 
 tests=0 failed=0
+model= # what build() builds: the name of a file, without .pml
 
 # build C_OPTIONS [MACRO...]: makes ./pan, which searches the model.
 build() {
@@ -37,12 +39,12 @@ build() {
 # With the macros of the build before.
 run_spin() {
 	# shellcheck disable=SC2086 # words
-	spin -P"$CC -E -x c" $macros "$@" lease.pml
+	spin -P"$CC -E -x c" $macros "$@" "$model.pml"
 }
 
 # search PAN_OPTION...: writes pan.log.
 search() {
-	rm -f lease.pml.trail
+	rm -f "$model.pml.trail"
 	if [ -x pan ]; then
 		./pan "$@" >pan.log 2>&1
 	else
@@ -60,7 +62,7 @@ search_short() {
 
 # The events that led to what was found.
 tell() {
-	[ -f lease.pml.trail ] || return
+	[ -f "$model.pml.trail" ] || return
 	run_spin -t -B -T 2>&1 |
 		sed -e '/^ltl /d' -e '/^Never claim/d' -e '/^spin: /d' -e 's/^/#   /'
 }
@@ -113,6 +115,9 @@ must_fail() {
 	[ "$verbose" != -v ] || tell
 }
 
+# === lease.pml ================================================================
+
+model=lease
 build '-O2 -DSAFETY'
 search -m100000 -w23
 is_proven
@@ -154,6 +159,47 @@ build '-O0 -DSAFETY' -DMUTANT_SAME_TOKEN
 must_fail "$old_token" "take over under the same token"
 build -O0 -DLIVENESS -DMUTANT_NO_PRUNING
 must_fail 'acceptance cycle' "let the dead keep their places in the line"
+
+# === quorum.pml ===============================================================
+
+model=quorum
+build '-O1 -DSAFETY' -DANONYMOUS
+search -m100000 -w23
+is_proven
+verdict $? "quorum: never two commands at once; tokens increase: $(count_states)"
+tell
+is_all_reached
+verdict $? "quorum: no step of the model is out of reach"
+
+build -O0 -DCASES -DTOKENS=2 -DRESTARTS=0
+can_happen split_vote "quorum: each has one vote, and one is granted the lock later"
+build -O1 -DCASES -DTOKENS=2 -DTWO_CLIENTS
+can_happen one_round "quorum: a grant in one round"
+can_happen second_round \
+	"quorum: refused for a token that is too low, then granted a higher one"
+can_happen moves_on \
+	"quorum: two masters forget a lease, one after the other, and it still stands"
+can_happen reclaims "quorum: a lease is had back from a master in grace"
+can_happen all_forgotten \
+	"quorum: both masters of a grant forget it, and vote for the next"
+
+two_commands='assertion violated  !('
+old_token='assertion violated (token[id]>last_run)'
+# mutant MACRO RESTARTS TOKENS ERROR WHAT: no more of them than it takes.
+mutant() {
+	build '-O0 -DSAFETY' "-DMUTANT_$1" "-DRESTARTS=$2" "-DTOKENS=$3" \
+		-DTWO_CLIENTS
+	must_fail "$4" "quorum: $5"
+}
+mutant NOT_STRICT 0 1 "$old_token" "vote for a token again, for another"
+mutant NO_LEAST 1 2 "$old_token" "vote for any token after a restart"
+mutant EMPTY_VOTES 1 2 "$two_commands" "vote at once after a restart"
+mutant MINORITY 0 2 "$two_commands" "count one vote as a majority"
+mutant OLD_ROUND 0 2 "$two_commands" "count answers of an earlier round"
+mutant REVOTE_ANY 0 2 "$two_commands" "vote for a lease though another has the vote"
+mutant RECLAIM_ANY 1 2 "$two_commands" \
+	"in grace, vote for a lease that had no vote there before"
+mutant RELEASE_ANY 0 3 "$two_commands" "release what a later round was given"
 
 echo "1..$tests"
 exit $((failed != 0))
