@@ -94,7 +94,8 @@ byte last_run = 0; /* the token under which the last command started */
 /* === masters ============================================================== */
 
 byte who[MASTERS];    /* has the vote: the holder of the lock there; or NOBODY */
-byte stored[MASTERS]; /* the token of the last vote */
+byte given[MASTERS];  /* the token of that vote */
+byte stored[MASTERS]; /* the highest of all votes */
 byte least[MASTERS];  /* new votes are only for tokens above it; 0: nothing to add */
 bool grace[MASTERS];
 byte owed[MASTERS];   /* in grace: whose lease was forgotten; or NOBODY */
@@ -129,7 +130,7 @@ byte old[MASTERS]; /* answers of earlier rounds */
 
 /* Does what the client counts on rest on a vote of that master? */
 #define relies_on(id, m) has(acked[m] | proven[m], id)
-#define has_vote(id, m) (who[m] == id && stored[m] == token[id])
+#define has_vote(id, m) (who[m] == id && given[m] == token[id])
 #define is_kept(id, m) (relies_on(id, m) && has_vote(id, m))
 #define is_missed(id, m) (relies_on(id, m) && !has_vote(id, m))
 
@@ -143,12 +144,15 @@ byte old[MASTERS]; /* answers of earlier rounds */
 #endif
 #define may_have(id, m, t) (is_free(id, m) && is_new(m, t) && !grace[m])
 
-/* A vote for a lease that stands; there `least` means nothing. */
+/*
+ * A vote for a lease that stands.  There `least` means nothing, and neither does a
+ * higher token, which was given to one who got no majority.
+ */
 #ifdef MUTANT_REVOTE_ANY
 #define may_have_again(id, m) true
 #else
 #define may_have_again(id, m) \
-	(is_free(id, m) && stored[m] <= token[id] && may_reclaim(id, m))
+	(is_free(id, m) && may_reclaim(id, m))
 #endif
 #ifdef MUTANT_RECLAIM_ANY
 #define may_reclaim(id, m) true
@@ -178,7 +182,7 @@ byte old[MASTERS]; /* answers of earlier rounds */
 
 #define client_rank(id) (phase[id] + 8 * (token[id] + 8 * late[id]))
 #define master_rank(m) (who[m] + 4 * (stored[m] + 8 * (least[m] + 8 * (grace[m] + \
-	2 * (owed[m] + 4 * (acked[m] + 8 * proven[m]))))))
+	2 * (owed[m] + 4 * (acked[m] + 8 * (proven[m] + 8 * given[m])))))))
 
 inline order_clients(a, b) {
 	if
@@ -201,6 +205,7 @@ inline order_masters(a, b) {
 	:: master_rank(a) > master_rank(b) ->
 		swap(who[a], who[b]);
 		swap(stored[a], stored[b]);
+		swap(given[a], given[b]);
 		swap(least[a], least[b]);
 		swap(grace[a], grace[b]);
 		swap(owed[a], owed[b]);
@@ -235,7 +240,11 @@ inline put_in_order() {
 inline vote(id, m, t) {
 	printf("master %d votes for client %d, token %d\n", m, id, t);
 	who[m] = id;
-	stored[m] = t;
+	given[m] = t;
+	if
+	:: t > stored[m] -> stored[m] = t
+	:: else
+	fi;
 	if
 	:: t >= least[m] -> least[m] = 0
 	:: else
@@ -279,6 +288,7 @@ inline restart(m) {
 	highest = 0;
 #endif
 	who[m] = NOBODY;
+	given[m] = 0;
 	stored[m] = 0;
 	least[m] = highest;
 #ifndef MUTANT_EMPTY_VOTES
@@ -315,6 +325,7 @@ end:	do
 	:: d_step { who[m] != NOBODY && !is_kept(who[m], m) ->
 		printf("master %d: the vote for client %d is gone\n", m, who[m]);
 		who[m] = NOBODY;
+		given[m] = 0;
 		put_in_order() }
 #ifdef MUTANT_RELEASE_ANY
 	:: d_step { who[m] != NOBODY && released[who[m]] ->
