@@ -225,6 +225,19 @@ all_ran_alone() {
 	within 3900 "$(($(now_ms) - begun_ms))" 20000 "ms until the next"
 }
 
+@test "one that the lease does not rest on votes for it, too, but not in its grace" {
+	signal_server KILL 3
+	hold 9 -t 3s
+	YOUNG_REDIS=1 start_redis "$work/3"
+	# It might have forgotten a vote for somebody else: for 3 s, and one of rounding.
+	sleep 2
+	run ! has_lock 3
+	wait_until has_lock 3
+	[[ $(on 3 get "$key") == */"$(cat "$work/token")" ]]
+	code_of wait "$holder"
+	[ "$code" = 0 ]
+}
+
 @test "two that come back empty: the holder has its votes again, and no other" {
 	hold 7 -t 3s
 	for i in 1 2; do

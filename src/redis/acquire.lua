@@ -7,7 +7,8 @@
 --       6 cooldown in ms, or 0       7 "retry" if a failure ends the cooldown
 --       8 ids, separated by blanks, that must not hold the lock: ancestors
 --       9 host  10 pid  11 user  12 command  13 message
---      14 "no-grace" to be given the lease in a grace period, too, or ""
+--      14 "no-grace" to be given the lease in a grace period, too; "grace" not to
+--         have it back in one, either; or ""
 --      15 the token of a lease that the server has forgotten, to have it back, or ""
 --      16 of a quorum: the token that the lease is to have, or ""
 --      17 of a quorum: the ticket that `id` is to have in the line, or ""
@@ -194,14 +195,16 @@ end
 --
 -- In a quorum it is the vote for a lease that stands by those of other servers.
 -- Out of grace it is given only where nobody is in the way.  A higher token may
--- have been given here, but not by a majority, or the lease would not stand.
+-- have been given here, but not by a majority, or the lease would not stand.  In
+-- grace it is only for whom the lease rests on this vote: a vote for somebody else,
+-- whose round may still count, may be what was forgotten.
 if reclaimed ~= '' then
 	local token = tonumber(reclaimed)
 	local last = tonumber(last_token or 0) or 0
 	local beside = {}
 	local grace, least = check_epoch(epoch, ttl)
 
-	if foreign or not proposed and (grace <= 0 or
+	if foreign or grace > 0 and ARGV[14] == 'grace' or not proposed and (grace <= 0 or
 		last > token and (kind == 'exclusive' or last >= least)) then
 		return refuse('held', 0, 0)
 	end

@@ -62,6 +62,7 @@
 struct member {
 	struct single single;
 	struct request request;
+	bool has_acked; /* in the last round that counted: the lease rests on it */
 	/* Of the round: */
 	bool is_asked, has_ended;
 	int result;              /* enum store_result, or a negative errno */
@@ -423,14 +424,16 @@ static int fail(struct quorum *quorum)
 	return err;
 }
 
-/* It worked; keeps in mind what is wrong with the others. */
-static void note_trouble(struct quorum *quorum)
+/* A round counts: keeps in mind by whom, and what is wrong with the others. */
+static void count_round(struct quorum *quorum)
 {
 	size_t used = 0;
 	int i;
 
 	quorum->trouble[0] = '\0';
 	for (i = 0; i < quorum->count; i++) {
+		quorum->members[i].has_acked =
+			quorum->members[i].result == STORE_DONE;
 		if (has_failed(&quorum->members[i]))
 			used = add_cause(&quorum->members[i], quorum->trouble,
 					 used);
@@ -536,7 +539,7 @@ static int ask_for_votes(struct quorum *quorum, const struct claim *claim,
 		.votes_ns = votes_ns(claim->ttl_ms),
 	};
 	char token[STORE_TOKEN_MAX];
-	const struct vote vote = { token, quorum->ticket };
+	const struct vote vote = { token, quorum->ticket, false };
 	int i;
 
 	snprintf(token, sizeof(token), "%lld", (long long)quorum->proposed);
@@ -599,7 +602,7 @@ static void give_back(struct quorum *quorum, const struct claim *claim,
 			       .is_decided = votes_are_back };
 	struct outcome outcomes[URL_LIST_MAX] = { { 0 } };
 	char token[STORE_TOKEN_MAX];
-	const struct vote vote = { token, stays ? quorum->ticket : 0 };
+	const struct vote vote = { token, stays ? quorum->ticket : 0, false };
 	int i;
 
 	snprintf(token, sizeof(token), "%lld", (long long)quorum->proposed);
@@ -776,12 +779,13 @@ static int try_to_acquire(struct quorum *quorum, const struct claim *claim,
 			snprintf(grant->token, sizeof(grant->token), "%lld",
 				 (long long)quorum->proposed);
 			grant->sent = sent;
-			note_trouble(quorum);
+			count_round(quorum);
 			return STORE_DONE;
 		}
 		if (err || !wanting || round == ROUNDS_MAX ||
 		    granted + taken + wanting < quorum->majority)
 			break;
+		take_token(quorum, quorum->proposed);
 		quorum->proposed = 0;
 	}
 	if (granted + taken >= quorum->majority) {
@@ -818,8 +822,10 @@ int quorum_acquire(struct quorum *quorum, const struct claim *claim,
 
 		result = try_to_acquire(quorum, claim, wait, grant, refusal,
 					&is_split);
-		if (result == STORE_DONE)
+		if (result == STORE_DONE) {
+			take_token(quorum, quorum->proposed);
 			quorum->proposed = quorum->ticket = 0;
+		}
 		if (!is_split) {
 			quorum->splits = 0;
 			return result;
@@ -903,11 +909,12 @@ static void ask_again(struct quorum *quorum, const struct claim *claim,
 			       .end = end_acquire,
 			       .is_decided = most_are_done,
 			       .more_ns = patience_ns(claim->ttl_ms) };
-	const struct vote vote = { grant->token, 0 };
 	int i;
 
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
+		const struct vote vote = { grant->token, 0,
+					   !member->has_acked };
 
 		if (!member->is_asked || member->result != STORE_REFUSED)
 			continue;
@@ -956,7 +963,7 @@ int quorum_renew(struct quorum *quorum, const struct claim *claim,
 		for (i = 0; i < quorum->count && !*asked->by; i++)
 			if (quorum->members[i].result == STORE_DONE)
 				*asked = quorum->members[i].asked;
-		note_trouble(quorum);
+		count_round(quorum);
 		return STORE_DONE;
 	}
 	if (count_results(quorum, STORE_REFUSED) >= quorum->majority) {

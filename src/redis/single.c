@@ -171,7 +171,9 @@ void single_begin_acquire(struct single *single, struct request *request,
 	call_add(call, claim->owner.user);
 	call_add(call, claim->owner.command);
 	call_add(call, claim->owner.message);
-	call_add(call, claim->no_grace ? "no-grace" : "");
+	call_add(call, vote->is_new      ? "grace"
+		       : claim->no_grace ? "no-grace"
+					 : "");
 	call_add(call, token);
 	call_add(call, vote->token);
 	call_add(call, vote->ticket ? number_text(vote->ticket, request->ticket)

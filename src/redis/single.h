@@ -40,6 +40,9 @@ struct request {
 struct vote {
 	const char *token; /* the one that it is for; "": the server's own */
 	int64_t ticket;    /* in the line; 0: the server's own */
+	/* For a lease that does not rest on this server's vote: it may have forgotten
+	 * the one that it gave to somebody else. */
+	bool is_new;
 };
 
 void single_init(struct single *single, const struct url *url);

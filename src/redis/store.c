@@ -19,7 +19,7 @@
  */
 #define UNBLOCK_NS (150 * NS_PER_MS)
 
-static const struct vote no_vote = { "", 0 };
+static const struct vote no_vote = { "", 0, false };
 
 /* === stores ============================================================= */
 
