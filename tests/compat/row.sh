@@ -1,0 +1,40 @@
+#!/bin/sh
+# row.sh SOURCE PACKAGE...: what run.sh does inside of a row's system.  Installs
+# the server's packages from the release SOURCE, and what the tests need; builds
+# /cflock/src in /cflock/build, and runs the tests; says in /cflock/result by
+# what and how it went.  Exits with 0 only if all passed.
+set -eu
+cd /cflock
+source=$1
+shift
+
+if ! command -v redis-server >/dev/null; then
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -qq update
+	apt-get -qq --no-install-recommends -t "$source" install "$@"
+	# The tests, and deps.sh, know the programs by Redis' names.
+	for fork in valkey redict; do
+		for program in server cli; do
+			[ ! -e "/usr/bin/$fork-$program" ] ||
+				ln -sf "/usr/bin/$fork-$program" "/usr/local/bin/redis-$program"
+		done
+	done
+fi
+sh src/contrib/deps.sh check
+
+(cd src && ./bootstrap && { [ ! -e config.status ] || make distclean; })
+mkdir build
+cd build
+../src/configure --enable-werror
+make -j"$(nproc)"
+# Tests wait more than they work.
+make -k -j"${JOBS:-$((2 * $(nproc)))}" check ${TESTS:+"TESTS=$TESTS"} && status=0 || status=$?
+
+count() {
+	find . -name '*.trs' -exec cat {} + | grep -cE "^:test-result: ($1)( |\$)" || true
+}
+passed=$(count 'PASS|XFAIL') failed=$(count 'FAIL|XPASS|ERROR')
+echo "$(redis-server --version | sed 's/ server v=\([^ ]*\).*/ \1/')," \
+	"hiredis $(pkg-config --modversion hiredis), gcc $(gcc -dumpfullversion):" \
+	"$passed passed, $failed failed" >../result
+[ "$status" -eq 0 ] && [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
