@@ -111,6 +111,8 @@ run_row() {
 	apart '
 		root=$1
 		shift
+		# A mount point, as unshare(1) wants the root to be one.
+		mount --rbind "$root" "$root"
 		mount -t proc proc "$root/proc"
 		mount -t sysfs -o ro sysfs "$root/sys"
 		mount --rbind /dev "$root/dev"
