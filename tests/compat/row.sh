@@ -8,18 +8,31 @@ cd /cflock
 source=$1
 shift
 
-if ! command -v redis-server >/dev/null; then
+# named server|cli: where it is, under Redis' name or that of a fork.
+named() {
+	for fork in redis valkey redict; do
+		[ ! -e "/usr/bin/$fork-$1" ] || { echo "/usr/bin/$fork-$1"; return 0; }
+	done
+	return 1
+}
+
+if ! named server >/dev/null; then
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get -qq update
 	apt-get -qq --no-install-recommends -t "$source" install "$@"
-	# The tests, and deps.sh, know the programs by Redis' names.
-	for fork in valkey redict; do
-		for program in server cli; do
-			[ ! -e "/usr/bin/$fork-$program" ] ||
-				ln -sf "/usr/bin/$fork-$program" "/usr/local/bin/redis-$program"
-		done
-	done
 fi
+# The tests, and deps.sh, know the programs by Redis' names, and redict-cli does
+# not know the password of redis-cli by its.
+for program in server cli; do
+	rm -f /usr/local/bin/redis-$program
+	[ ! -e /usr/bin/redis-$program ] || continue
+	cat >/usr/local/bin/redis-$program <<-END
+		#!/bin/sh
+		[ -z "\${REDISCLI_AUTH-}" ] || export REDICTCLI_AUTH="\$REDISCLI_AUTH"
+		exec $(named $program) "\$@"
+	END
+	chmod 755 /usr/local/bin/redis-$program
+done
 sh src/contrib/deps.sh check
 
 (cd src && ./bootstrap && { [ ! -e config.status ] || make distclean; })
