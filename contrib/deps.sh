@@ -1,6 +1,6 @@
 #!/bin/sh
-# deps.sh build|test|bench: installs what a build lacks here; or the tests, too;
-# or what the benchmarks compare with.
+# deps.sh build|check|test|bench: installs what a build lacks here; or "make
+# check", too; or all of contrib/check.sh; or what the benchmarks compare with.
 # Debian and Ubuntu: by apt-get (through sudo when not root).  Elsewhere: says
 # what to install, and exits with 1 when something is missing.
 set -eu
@@ -23,7 +23,7 @@ pc:openssl       libssl-dev       openssl-devel         openssl-dev        opens
 redis-server     redis-server     /usr/bin/redis-server redis              redis
 redis-cli        redis-tools      /usr/bin/redis-cli    redis              redis
 '
-test='
+check='
 bash             bash             bash                  bash               bash
 dash             dash             dash                  dash               dash
 zsh              zsh              zsh                   zsh                zsh
@@ -31,14 +31,6 @@ bats             bats             bats                  bats               bats-
 zsh              zsh              zsh                   zsh                zsh
 fish             fish             fish                  fish               fish
 file:/usr/share/bash-completion/bash_completion bash-completion bash-completion bash-completion bash-completion@2
-clang            clang            clang                 clang              llvm
-has_fuzzer       libclang-rt-dev  compiler-rt           compiler-rt        llvm
-clang-format     clang-format     clang-tools-extra     clang-extra-tools  llvm
-clang-tidy       clang-tidy       clang-tools-extra     clang-extra-tools  llvm
-cppcheck         cppcheck         cppcheck              cppcheck           cppcheck
-mandoc           mandoc           mandoc                mandoc             mandoc
-shellcheck       shellcheck       ShellCheck            shellcheck         shellcheck
-valgrind         valgrind         valgrind              valgrind           -
 strace           strace           strace                strace             -
 ps               procps           procps-ng             procps-ng          -
 ip               iproute2         iproute               iproute2           -
@@ -47,8 +39,18 @@ python3          python3          python3               python3            pytho
 openssl          openssl          openssl               openssl            openssl
 script           util-linux       util-linux            util-linux-misc    -
 faketime         faketime         libfaketime           libfaketime        libfaketime
-spin             spin             -                     -                  spin
 flock            util-linux       util-linux            flock              -
+'
+test='
+clang            clang            clang                 clang              llvm
+has_fuzzer       libclang-rt-dev  compiler-rt           compiler-rt        llvm
+clang-format     clang-format     clang-tools-extra     clang-extra-tools  llvm
+clang-tidy       clang-tidy       clang-tools-extra     clang-extra-tools  llvm
+cppcheck         cppcheck         cppcheck              cppcheck           cppcheck
+mandoc           mandoc           mandoc                mandoc             mandoc
+shellcheck       shellcheck       ShellCheck            shellcheck         shellcheck
+valgrind         valgrind         valgrind              valgrind           -
+spin             spin             -                     -                  spin
 '
 
 bench='
@@ -95,9 +97,10 @@ tell() {
 
 case ${1-} in
 build) wanted=$build ;;
-test) wanted=$build$test ;;
+check) wanted=$build$check ;;
+test) wanted=$build$check$test ;;
 bench) wanted=$build$bench ;;
-*) echo "usage: sh contrib/deps.sh build|test|bench" >&2; exit 64 ;;
+*) echo "usage: sh contrib/deps.sh build|check|test|bench" >&2; exit 64 ;;
 esac
 
 if [ "$(uname)" = Darwin ]; then

@@ -93,7 +93,7 @@ proxy_info() {
 	all_ok_but
 	[ "$(names)" = "$(sed -n '/^\.Sh FINDINGS/,/^\.Sh/s/^\.It Em //p' "$manual" | xargs)" ]
 	found ok reachable "unix://$REDIS_DIR/redis.sock: connected in "
-	found ok version "Redis $(redis-cli --version | cut -d ' ' -f 2 | cut -d . -f 1)."
+	found ok version "$(redis-server --version | sed 's/ server v=\([^ ]*\).*/ \1/')"
 	found ok mode standalone
 	found ok role master
 	found ok rights "the user default has all"
@@ -416,7 +416,7 @@ print(f"{ms} ms" if ms < 1000 else f"{ms // 100 / 10} s")' "$most") (command)"
 	found danger mode "a Sentinel, which holds no locks" "address of the master"
 }
 
-@test "versions: too old; Valkey" {
+@test "versions: too old; Valkey and Redict, which name the mode otherwise" {
 	proxy_info redis_version:4.0.14 redis_mode:standalone role:master
 	examine 2
 	found danger version "Redis 4.0.14" "Redis 5 or later"
@@ -425,6 +425,13 @@ print(f"{ms} ms" if ms < 1000 else f"{ms // 100 / 10} s")' "$most") (command)"
 	examine 1
 	found ok version "Valkey 8.1.3 (like Redis 7.2.4)"
 	found warning mode "the server does not tell INFO" "ask those"
+	proxy_info redis_version:7.2.4 server_name:valkey valkey_version:8.1.3 server_mode:standalone
+	examine 1
+	found ok mode standalone
+	proxy_info redict_version:7.3.6 redict_mode:sentinel redis_version:7.2.4
+	examine 2
+	found ok version "Redict 7.3.6 (like Redis 7.2.4)"
+	found danger mode "a Sentinel" "address of the master"
 }
 
 @test "what a server says cannot steer the terminal" {

@@ -44,9 +44,10 @@ hold() {
 	wait_until grep -q "begin $1" "$log"
 }
 
-# Process $1 waits for a lock by flock(2).
+# Process $1 waits for a lock by flock(2).  In a container /proc/locks does not
+# show those who wait for one whose owner is dead.
 waits_for_lock() {
-	grep -q -- "-> FLOCK .* $1 " /proc/locks
+	grep -q -- "-> FLOCK .* $1 " /proc/locks || grep -q lock_inode_wait "/proc/$1/wchan"
 }
 
 # start_waiter TOKEN COMMAND...: in the background, until it waits.

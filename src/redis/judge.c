@@ -109,29 +109,44 @@ static void judge_reachable(const struct judge *judge)
 
 static void judge_version(const struct judge *judge)
 {
-	char version[INFO_VALUE_MAX], valkey[INFO_VALUE_MAX];
+	static const struct {
+		const char *field, *name;
+	} forks[] = {
+		{ "valkey_version", "Valkey" },
+		{ "redict_version", "Redict" },
+	};
+	char version[INFO_VALUE_MAX], forks_own[INFO_VALUE_MAX];
 
 	if (!has_info(judge, "version", "redis_version"))
 		return;
 	info_text(judge->info, "redis_version", version);
-	if (strtol(version, NULL, 10) < OLDEST_VERSION)
+	if (strtol(version, NULL, 10) < OLDEST_VERSION) {
 		say(judge, "version", FINDING_DANGER,
-		    "use Redis 5 or later, or Valkey",
+		    "use Redis 5 or later, Valkey or Redict",
 		    "Redis %s, which lacks what cflock needs", version);
-	else if (info_text(judge->info, "valkey_version", valkey))
-		say(judge, "version", FINDING_OK, "",
-		    "Valkey %s (like Redis %s)", valkey, version);
-	else
-		say(judge, "version", FINDING_OK, "", "Redis %s", version);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(forks) / sizeof(*forks); i++) {
+		if (!info_text(judge->info, forks[i].field, forks_own))
+			continue;
+		say(judge, "version", FINDING_OK, "", "%s %s (like Redis %s)",
+		    forks[i].name, forks_own, version);
+		return;
+	}
+	say(judge, "version", FINDING_OK, "", "Redis %s", version);
 }
 
 static void judge_mode(const struct judge *judge)
 {
 	char mode[INFO_VALUE_MAX];
 
-	if (!has_info(judge, "mode", "redis_mode"))
+	/* Valkey has server_mode from 8 on. */
+	if (!info_text(judge->info, "server_mode", mode) &&
+	    !info_text(judge->info, "redict_mode", mode) &&
+	    !info_text(judge->info, "redis_mode", mode)) {
+		has_info(judge, "mode", "redis_mode");
 		return;
-	info_text(judge->info, "redis_mode", mode);
+	}
 	if (strcmp(mode, "sentinel") == 0)
 		say(judge, "mode", FINDING_DANGER,
 		    "give the address of the master",

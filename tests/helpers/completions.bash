@@ -76,8 +76,13 @@ complete() {
 			set -l found (complete --do-complete="$line" |
 				string replace -r "\t.*" "")
 			set -l ms (math (date +%s%3N) - $start)
+			# fish 4 tells of letters in between, too, here alone.
+			set -l word (string match -r "[^ ]*\$" -- $line)
+			set -l better (string match -- "$word*" $found)
+			set -q better[1]
+			and set found $better
 			set -q found[1]
-			or set found (string match -r "[^ ]*\$" -- $line)
+			or set found $word
 			set -q TIMES
 			and echo -n "$ms "
 			echo (string replace -r "[^ ]*\$" "" -- $line)"$found"
