@@ -53,7 +53,8 @@ build() {
 	"$src/configure" --enable-werror "$@" && make "$jobs"
 }
 
-# suite CONFIGURE-OPTION... [-- MAKE-ARGUMENT...]: builds, then `make check`.
+# suite CONFIGURE-OPTION... [-- MAKE-ARGUMENT...]: builds, then `make check` with
+# that, or all of the tests.
 suite() {
 	options=
 	while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -62,7 +63,14 @@ suite() {
 	done
 	[ $# -eq 0 ] || shift
 	# shellcheck disable=SC2086 # a list
-	build $options && make "$test_jobs" check "$@"
+	build $options || return
+	if [ $# -gt 0 ]; then
+		make "$test_jobs" check "$@"
+		return
+	fi
+	make "$test_jobs" check
+	suite_status=$?
+	make "$test_jobs" check-topologies && return $suite_status
 }
 
 # The tests of a list that exist: unit tests all, and the bats files named.
