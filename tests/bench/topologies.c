@@ -151,10 +151,11 @@ static int by_size(const void *a, const void *b)
 
 static double median_us(struct topology *topology, enum measure measure)
 {
-	size_t count = topology->count[measure];
+	size_t middle = topology->count[measure] / 2;
 
-	qsort(topology->took_ns[measure], count, sizeof(int64_t), by_size);
-	return (double)topology->took_ns[measure][count / 2] / 1000;
+	qsort(topology->took_ns[measure], topology->count[measure],
+	      sizeof(int64_t), by_size);
+	return (double)topology->took_ns[measure][middle] / 1000;
 }
 
 int main(int argc, char **argv)
