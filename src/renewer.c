@@ -276,9 +276,11 @@ static void take_grant(struct renewer *renewer, const struct grant *grant)
 
 static void take_refusal(struct renewer *renewer, const struct refusal *refusal)
 {
-	/* Those who wait run nothing; in a grace period, nobody is known to. */
+	/* Those who wait run nothing; in a grace period, or without a majority, nobody
+	 * is known to. */
 	if (refusal->reason != REFUSAL_LINE &&
-	    refusal->reason != REFUSAL_GRACE && !renewer->rival_told) {
+	    refusal->reason != REFUSAL_GRACE &&
+	    refusal->reason != REFUSAL_VOTES && !renewer->rival_told) {
 		renewer->rival_told = true;
 		renewer->news.has_rival = true;
 		renewer->news.refusal = *refusal;
