@@ -1,6 +1,6 @@
 #!/bin/sh
-# deps.sh build|test|bench: installs what a build lacks here; or the tests, too;
-# or what the benchmarks compare with.
+# deps.sh build|test|bench|torture: installs what a build lacks here; or the tests,
+# too; or what the benchmarks compare with; or the torture chamber does.
 # Debian and Ubuntu: by apt-get (through sudo when not root).  Elsewhere: says
 # what to install, and exits with 1 when something is missing.
 set -eu
@@ -56,6 +56,18 @@ etcd             etcd-server      etcd                  etcd               etcd
 etcdctl          etcd-client      etcd                  etcd-ctl           etcd
 '
 
+torture='
+bash             bash             bash                  bash               bash
+ip               iproute2         iproute               iproute2           -
+nsenter          util-linux       util-linux            util-linux-misc    -
+python3          python3          python3               python3            python3
+has_redispy      python3-redis    python3-redis         py3-redis          -
+'
+
+has_redispy() {
+	/usr/bin/python3 -c 'import redis'
+}
+
 has_fuzzer() {
 	echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
 		clang -fsanitize=fuzzer,address,undefined -x c - -o /dev/null
@@ -97,7 +109,8 @@ case ${1-} in
 build) wanted=$build ;;
 test) wanted=$build$test ;;
 bench) wanted=$build$bench ;;
-*) echo "usage: sh contrib/deps.sh build|test|bench" >&2; exit 64 ;;
+torture) wanted=$build$bench$torture ;;
+*) echo "usage: sh contrib/deps.sh build|test|bench|torture" >&2; exit 64 ;;
 esac
 
 if [ "$(uname)" = Darwin ]; then
