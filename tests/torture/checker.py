@@ -13,7 +13,8 @@ import struct
 MS = 1000000
 S = 1000 * MS
 STUCK_NS = 5 * S  # beyond the ttl
-MEMORY_GROWTH = 512 * 1024
+MEMORY_GROWTH = 64 * 1024
+SCRIPTS_MOST = 20
 # Of cflock: usage, bug, system, configuration, not executable, crashed.
 BAD_CODES = (64, 70, 71, 78, 126, 127, -4, -6, -7, -8, -11, 132, 134, 135, 136, 139)
 
@@ -381,16 +382,17 @@ def check_keys(log):
 
 
 def check_memory(log):
-    """Of the same process, from the first calm to the end."""
-    faults, most = [], 0
+    """Keys from the first calm to the end, and scripts, of the same process."""
+    faults, most, scripts = [], 0, 0
     first = {}
     for event in log.of("memory"):
         grown = event["bytes"] - first.setdefault(event["pid"], event["bytes"])
-        most = max(most, grown)
-        if grown > MEMORY_GROWTH:
+        most, scripts = max(most, grown), max(scripts, event["scripts"])
+        if grown > MEMORY_GROWTH or event["scripts"] > SCRIPTS_MOST:
             faults.append(Fault(event["t"], (), f"{event['server']}: {grown} bytes "
-                                "more than at first"))
-    return judge(log, "Redis does not grow", faults, f"by {most} bytes at most")
+                                f"more than at first, {event['scripts']} scripts"))
+    return judge(log, "Redis does not grow", faults,
+                 f"by {most} bytes at most, {scripts} scripts")
 
 
 def check_codes(log):

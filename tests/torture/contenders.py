@@ -42,7 +42,7 @@ def redispy(config, _options, name, command):
 def etcd(config, _options, name, command):
     ttl_s = max(1, config["ttl_ms"] // 1000)
     return ["etcdctl", "--endpoints", config["urls"][0], "lock", f"--ttl={ttl_s}",
-            name, *command]
+            "--", name, *command]
 
 
 LOCKERS = {"cflock": cflock, "setnx": setnx, "redispy": redispy, "etcd": etcd}

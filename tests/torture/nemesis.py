@@ -47,11 +47,11 @@ def pick_run(chamber, rng, comm):
         names = {process.pid: process.name for process in processes}
         for process in processes:
             # What it has forked, and is to become another program, bears its name.
-            if names.get(process.parent) != process.name:
+            if process.run and names.get(process.parent) != process.name:
                 by_name = runs.setdefault(process.run, {})
                 by_name.setdefault(process.name, []).append(process.pid)
         found += [(host, run, pids) for run, pids in sorted(runs.items())
-                  if run and comm in pids and run not in chamber.touched]
+                  if comm in pids and run not in chamber.touched]
     holders = [f for f in found if "work" in f[2]]
     if holders and rng.random() < 0.8:
         found = holders

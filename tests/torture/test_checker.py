@@ -37,8 +37,10 @@ def good_log():
     log.fences = {"one": [(0, 1001, "r1", "r"), (1, 1001, "r1", "w"),
                           (1, 1002, "r2", "r"), (2, 1002, "r2", "w")]}
     log.events = [{"t": 0, "e": "calm", "until": 20 * S},
-                  {"t": 0, "e": "memory", "server": "s1", "pid": 1, "bytes": 100},
-                  {"t": 9 * S, "e": "memory", "server": "s1", "pid": 1, "bytes": 200},
+                  {"t": 0, "e": "memory", "server": "s1", "pid": 1, "bytes": 100,
+                   "scripts": 5},
+                  {"t": 9 * S, "e": "memory", "server": "s1", "pid": 1, "bytes": 200,
+                   "scripts": 6},
                   {"t": 20 * S, "e": "orphans", "processes": []},
                   {"t": 20 * S, "e": "keys", "keys": []},
                   {"t": 20 * S, "e": "unfinished", "hosts": []}]
@@ -166,6 +168,10 @@ class Checker(unittest.TestCase):
 
     def test_memory(self):
         self.log.of("memory")[1]["bytes"] = 2000000
+        self.expect("Redis does not grow")
+
+    def test_scripts(self):
+        self.log.of("memory")[1]["scripts"] = 50
         self.expect("Redis does not grow")
 
     def test_codes(self):

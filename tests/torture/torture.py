@@ -187,14 +187,18 @@ class Chamber:
             last = now
 
     def _sample_memory(self):
+        """What cflock's keys take, and its scripts: what else Redis has is its own."""
         for server in self.topology.stores():
             try:
-                memory = int(resp.info(server.socket, "memory")["used_memory_dataset"])
-                keys = server.ask("dbsize")
-            except (OSError, resp.RedisError, KeyError):
+                keys = server.ask("keys", "*cflock*")
+                size = sum(server.ask("memory", "usage", key, "samples", "0") or 0
+                           for key in keys)
+                scripts = int(resp.info(server.socket, "memory").get(
+                    "number_of_cached_scripts", 0))
+            except (OSError, resp.RedisError):
                 continue
             self.tell("memory", server=server.name, pid=server.process.pid,
-                      bytes=memory, keys=keys)
+                      bytes=size, keys=len(keys), scripts=scripts)
 
     def run(self):
         options = self.options
