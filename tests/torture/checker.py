@@ -52,6 +52,7 @@ class Log:
     ttl: int
     locker: str = "cflock"
     cooldown: int = 0
+    beyond: tuple = ("beyond", "replica")  # groups of nemeses
     runs: dict = dataclasses.field(default_factory=dict)
     events: list = dataclasses.field(default_factory=list)  # all others
     counts: dict = dataclasses.field(default_factory=dict)  # name: [(value, run)]
@@ -110,6 +111,7 @@ def _add(log, event):
     if kind == "begin":
         log.ttl = event["ttl_ms"] * MS
         log.locker = event["locker"]
+        log.beyond = tuple(event.get("beyond", ("beyond",)))
         log.cooldown = event["cooldown_ms"] * MS
     if kind == "ask":
         log.runs[event["run"]] = Run(
@@ -168,7 +170,7 @@ def excuses(log):
     found = []
     over = {e["number"]: e["t"] for e in log.of("nemesis-over")}
     for event in log.of("nemesis"):
-        if event["group"] == "beyond":
+        if event["group"] in log.beyond:
             end = over.get(event["number"], event["t"])
             found.append((event["t"], end + 3 * log.ttl, event["nemesis"]))
     # A tenth of a ttl is what a holder has in reserve when it kills.

@@ -78,12 +78,12 @@ class Contender(threading.Thread):
         rng = self.random
         ttl = self.config["ttl_ms"]
         chance = rng.random()
-        if chance < 0.62:
-            ms = rng.randint(3, 40)
-        elif chance < 0.9:
+        if chance < self.config["long"] / 100:
+            ms = rng.randint(ttl // 2, 2 * ttl + ttl // 2)
+        elif chance < 0.4:
             ms = rng.randint(50, 300)
         else:
-            ms = rng.randint(ttl // 2, 2 * ttl + ttl // 2)
+            ms = rng.randint(3, 40)
         flags = ("i" if rng.random() < 0.5 else "") + ("d" if rng.random() < 0.3 else "")
         chance = rng.random()
         options = ["-n"] if chance < 0.1 else ["-w", "2"] if chance < 0.2 else []

@@ -56,7 +56,10 @@ fi
 for mutant; do
 	case $mutant in
 	setnx | redispy | etcd)
-		try "$mutant" --locker "$mutant" --seconds 45
+		# Of etcd, nobody expects to survive the loss of its data.
+		try "$mutant" --locker "$mutant" --seconds 45 \
+			--nemesis kill-locker --nemesis stop-locker-long \
+			--nemesis cut-long
 		continue
 		;;
 	esac

@@ -1,8 +1,10 @@
 """What can go wrong: a table of nemeses, and the schedule, made from the seed.
 
 A nemesis is begun with (chamber, rng), and returns what it has hit, in words, and
-what undoes it, or None; or None when there is nothing to be hit.  "beyond" marks
-those that cflock promises nothing about but for fencing (SAFETY in the manual).
+what undoes it, or None; or None when there is nothing to be hit.  The groups
+"beyond" and "replica" are of those that cflock promises nothing about but for
+fencing (SAFETY in the manual); "replica" of those that leave two masters for a
+while, which --min-replicas is there for: with that, they count.
 """
 
 import collections
@@ -186,10 +188,8 @@ def flush(chamber, rng):
     return server.name, None
 
 
-@nemesis("fail-over", (1, 2), 4, REPLICATED, "server", True)
+@nemesis("fail-over", (1, 2), 4, ("cluster",), "server", True)
 def fail_over(chamber, rng):
-    if chamber.topology.name == "sentinel":
-        return ("asked", None) if chamber.topology.fail_over() else None
     masters = chamber.topology.masters()
     master = pick_server(chamber, rng, masters)
     replica = chamber.topology.replica_of(master) if master else None
@@ -197,6 +197,12 @@ def fail_over(chamber, rng):
         return None
     replica.ask("cluster", "failover")
     return f"{master.name} to {replica.name}", None
+
+
+# Of Sentinel: it lets the old master be one for some 10 s more, beside the new one.
+@nemesis("ask-sentinel", (1, 2), 2, ("sentinel",), "replica", True)
+def ask_sentinel(chamber, _rng):
+    return ("asked", None) if chamber.topology.fail_over() else None
 
 
 @nemesis("kill-master", (1.5, 3), 3, REPLICATED, "server", True)
@@ -208,12 +214,12 @@ def kill_master(chamber, rng):
     return server.name, server.start
 
 
-@nemesis("freeze-master", (1.2, 3), where=REPLICATED, group="beyond", forgets=True)
+@nemesis("freeze-master", (1.2, 3), where=REPLICATED, group="replica", forgets=True)
 def freeze_master(chamber, rng):
     return freeze(chamber, rng, chamber.topology.masters())
 
 
-@nemesis("isolate-master", (1.2, 3), where=REPLICATED, group="beyond", forgets=True)
+@nemesis("isolate-master", (1.2, 3), where=REPLICATED, group="replica", forgets=True)
 def isolate_master(chamber, rng):
     server = pick_server(chamber, rng, chamber.topology.masters())
     if not server:

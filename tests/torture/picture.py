@@ -12,7 +12,8 @@ LABEL = 130
 WIDTH_MOST = 30000
 PICTURES_MOST = 5
 COLOURS = {"process": "#8e44ad", "server": "#c0392b", "net": "#2980b9",
-           "clock": "#16a085", "load": "#7f8c8d", "beyond": "#000000"}
+           "clock": "#16a085", "load": "#7f8c8d", "beyond": "#333333",
+           "replica": "#333333"}
 
 
 def _rect(x, y, width, fill, title, extra=""):

@@ -30,6 +30,7 @@ COOLDOWN_MS = 700
 LOCKER_COMM = {"cflock": "cflock", "setnx": "bash", "redispy": "python3",
                "etcd": "etcdctl"}
 PROMISED = ("process", "server", "net", "clock", "load")
+UNPROMISED = ("beyond", "replica")
 END_LIMIT_S = 40
 PULSE_S = 0.01
 
@@ -166,7 +167,7 @@ class Chamber:
             "lockers": os.path.join(HERE, "lockers"), "redispy": options.python,
             "options": options.option, "cooldown_ms": COOLDOWN_MS,
             "hosts": self.clients, "contenders": options.contenders,
-            "began": time.monotonic(),
+            "began": time.monotonic(), "long": options.long,
             "env": {host: self.clock_env(host, {}) for host in self.clients}}
         path = os.path.join(self.folder, "config.json")
         with open(path, "w", encoding="ascii") as file:
@@ -216,6 +217,8 @@ class Chamber:
         threading.Thread(target=self._pulse, daemon=True).start()
         self.tell("begin", ttl_ms=options.ttl_ms, seed=self.seed,
                   topology=options.topology, locker=options.locker,
+                  beyond=[g for g in UNPROMISED if g != "replica" or not any(
+                      "--min-replicas" in o for o in options.option)],
                   cooldown_ms=COOLDOWN_MS)
         began = time.monotonic()
         self._start_contenders()
@@ -303,9 +306,11 @@ def parse():
     add("--ttl-ms", type=int, default=2000)
     add("--hosts", type=int, default=4)
     add("--contenders", type=int, default=2, help="on each host")
+    add("--long", type=int, default=10, metavar="PERCENT", help="of the commands "
+        "last half a ttl or longer")
     add("--sorts", default=",".join(SORTS), help="what the second contenders want")
-    add("--groups", default=",".join(PROMISED), help="of nemeses; beyond: what is "
-        "not promised; empty: none")
+    add("--groups", default=",".join(PROMISED), help="of nemeses; beyond and replica: "
+        "what is not promised; empty: none")
     add("--nemesis", action="append", default=[], help="only this one, and other "
         "such; \"list\" shows all")
     add("--keep", metavar="FOLDER", help="where log and pictures stay; else only "
