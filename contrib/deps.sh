@@ -1,6 +1,7 @@
 #!/bin/sh
-# deps.sh build|check|test|bench: installs what a build lacks here; or "make
-# check", too; or all of contrib/check.sh; or what the benchmarks compare with.
+# deps.sh build|check|test|bench|torture: installs what a build lacks here; or "make
+# check", too; or all of contrib/check.sh; or what the benchmarks compare with; or
+# the torture chamber does.
 # Debian and Ubuntu: by apt-get (through sudo when not root).  Elsewhere: says
 # what to install, and exits with 1 when something is missing.
 set -eu
@@ -58,6 +59,18 @@ etcd             etcd-server      etcd                  etcd               etcd
 etcdctl          etcd-client      etcd                  etcd-ctl           etcd
 '
 
+torture='
+bash             bash             bash                  bash               bash
+ip               iproute2         iproute               iproute2           -
+nsenter          util-linux       util-linux            util-linux-misc    -
+python3          python3          python3               python3            python3
+has_redispy      python3-redis    python3-redis         py3-redis          -
+'
+
+has_redispy() {
+	/usr/bin/python3 -c 'import redis'
+}
+
 has_fuzzer() {
 	echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
 		clang -fsanitize=fuzzer,address,undefined -x c - -o /dev/null
@@ -100,7 +113,8 @@ build) wanted=$build ;;
 check) wanted=$build$check ;;
 test) wanted=$build$check$test ;;
 bench) wanted=$build$bench ;;
-*) echo "usage: sh contrib/deps.sh build|check|test|bench" >&2; exit 64 ;;
+torture) wanted=$build$bench$torture ;;
+*) echo "usage: sh contrib/deps.sh build|check|test|bench|torture" >&2; exit 64 ;;
 esac
 
 if [ "$(uname)" = Darwin ]; then

@@ -253,6 +253,18 @@ us_of_last_turn() {
 	ran first 2 3
 }
 
+@test "restarts soon one after the other, the last without the data: tokens grow" {
+	old_redis
+	# As 10 s after a restart with the data.
+	rcli set cflock:epoch "$(printf '%040d %040d' 0 0) 0 $((($(now_ms) + 3590000) * 1000)) restart"
+	expect 0 "$CFLOCK" --no-grace "$name" sh -c 'echo "$CFLOCK_TOKEN"'
+	token=$output
+	[ "$token" -gt $((($(now_ms) + 3590000) * 1000)) ]
+	killed_and_back
+	expect 0 "$CFLOCK" --no-grace "$name" sh -c 'echo "$CFLOCK_TOKEN"'
+	[ "$output" -gt "$token" ] || fail "$output after $token"
+}
+
 @test "the same as plain SET NX PX: two run at once" {
 	old_redis
 	naive='redis-cli -s "$REDIS_SOCKET" set naive "$0" nx px 4000 | grep -q OK && eval "$turn"'

@@ -180,6 +180,18 @@ teardown() {
 	ended_well b
 }
 
+@test "a fail-over by hand: nobody goes on at the old master, which goes on as one" {
+	settle
+	start a --ttl 3s
+	wait_until has_begun a
+	fail_over
+	start b --ttl 3s -w 9
+	ended b
+	[ "$code" = 1 ] || fail "$code: $(cat "$work/stderr-b")"
+	touch "$work/go"
+	ended_well a
+}
+
 @test "a fail-over by hand while the lock is waited for" {
 	settle
 	start a --ttl 20s

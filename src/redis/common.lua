@@ -53,6 +53,11 @@ local LEFTOVER_MS = 60000
 -- server's, which is behind.
 local TOKEN_JUMP_US = 3600 * 1000000
 
+-- And so much ahead of where those of the last epoch began: more than one lock can
+-- have given in an hour, were its own count lost.  No more than that, or each restart
+-- would take the tokens further ahead of a server that has to begin by its clock.
+local TOKENS_UNSEEN = 4 * 1000000
+
 local call = redis.call
 
 -- Server time, in us, and in ms rounded down.  Not there before read_clock().
@@ -304,7 +309,8 @@ local function check_epoch(epoch, ttl)
 				why = epoch and uptime * 1000 < ttl and why or
 					promoted and 'failover' or 'flush'
 			end
-			least = math.max(least or 0, now_us) + TOKEN_JUMP_US
+			least = math.max((least or 0) + TOKENS_UNSEEN,
+				now_us + TOKEN_JUMP_US)
 		end
 		call('SET', EPOCH, string.format('%s %s %.0f %.0f %s', run, line, began,
 			least, why))

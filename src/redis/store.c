@@ -117,6 +117,22 @@ static void finish(struct store *store, const struct link_wait *wait)
 	link_finish(&link, 1, wait, NULL, NULL);
 }
 
+/*
+ * Whether a grant or a renewal counts.  After a fail-over the old master may go on
+ * being one for a while, and whoever is connected there would not notice.  The
+ * sentinels are asked behind the request: if they still name it, nobody was sent to
+ * the new one before that request, and whoever is sent there later waits for a ttl.
+ */
+static int confirm(struct store *store, const struct link_wait *wait)
+{
+	struct link_wait rest = *wait;
+	int err;
+
+	rest.meanwhile = NULL;
+	err = link_confirm(&store->single.link, &rest);
+	return err ? err : STORE_DONE;
+}
+
 /* === the requests ======================================================= */
 
 /*
@@ -148,6 +164,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	char token[STORE_TOKEN_MAX];
 	struct request request;
 	struct instant sent;
+	bool is_new = store->single.link.conn.fd < 0;
 	int result;
 
 	if (store->quorum)
@@ -158,6 +175,9 @@ int store_acquire(struct store *store, const struct claim *claim,
 			     &wait);
 	finish(store, &wait);
 	result = single_end_acquire(&store->single, &request, token, refusal);
+	/* To connect, they have just been asked. */
+	if (result == STORE_DONE && !is_new)
+		result = confirm(store, &wait);
 	if (result == STORE_DONE) {
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
@@ -215,6 +235,7 @@ int store_renew(struct store *store, const struct claim *claim,
 		struct asked *asked)
 {
 	const struct link_wait wait = service_wait(store, deadline_ns);
+	bool is_new = store->single.link.conn.fd < 0;
 	struct request request;
 	int result;
 
@@ -225,12 +246,12 @@ int store_renew(struct store *store, const struct claim *claim,
 			   &wait);
 	finish(store, &wait);
 	result = single_end_renew(&store->single, &request, asked);
-	if (result != STORE_REFUSED || !stands)
-		return result;
-	result = reclaim(store, claim, grant, &wait);
-	if (result == STORE_DONE)
-		memset(asked, 0, sizeof(*asked));
-	return result;
+	if (result == STORE_REFUSED && stands) {
+		result = reclaim(store, claim, grant, &wait);
+		if (result == STORE_DONE)
+			memset(asked, 0, sizeof(*asked));
+	}
+	return result == STORE_DONE && !is_new ? confirm(store, &wait) : result;
 }
 
 int store_release(struct store *store, const struct claim *claim, bool lift,

@@ -38,7 +38,7 @@ export hold='
 
 # start TAG [OPTION]...: cflock around $hold, with the options always[], too; its
 # pid in pid_of[TAG].
-declare -A pid_of
+declare -gA pid_of
 always=()
 start() {
 	local tag=$1
