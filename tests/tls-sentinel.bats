@@ -258,9 +258,9 @@ refused() {
 	local old
 
 	settle
-	start a --ttl 60s
+	start a --ttl 30s
 	wait_until has_begun a
-	start b --ttl 60s
+	start b --ttl 30s
 	wait_until is_in_line 1
 	for old in 3 4; do
 		[ "${ports[old]}" != "$master" ] || break
