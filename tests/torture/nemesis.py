@@ -199,8 +199,8 @@ def fail_over(chamber, rng):
     return f"{master.name} to {replica.name}", None
 
 
-# Of Sentinel: it lets the old master be one for some 10 s more, beside the new one.
-@nemesis("ask-sentinel", (1, 2), 2, ("sentinel",), "replica", True)
+# Which lets the old master be one for some 10 s more, beside the new one.
+@nemesis("ask-sentinel", (1, 2), 3, ("sentinel",), "server", True)
 def ask_sentinel(chamber, _rng):
     return ("asked", None) if chamber.topology.fail_over() else None
 
