@@ -1,6 +1,6 @@
 # Several servers: independent masters, and the majority of them wins.
 
-# shellcheck disable=SC2154 # what `run` and the helpers set
+# shellcheck disable=SC2089,SC2090,SC2154 # quotes for another shell; what is set by helpers
 bats_require_minimum_version 1.5.0
 load helpers
 
