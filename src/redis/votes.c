@@ -321,7 +321,7 @@ static int compare_ms(const void *a, const void *b)
 static void refuse_as_taken(const struct quorum *quorum,
 			    struct refusal *refusal)
 {
-	int64_t left_ms[URL_LIST_MAX], again_ms = INT64_MAX;
+	int64_t left_ms[URL_LIST_MAX] = { 0 }, again_ms = INT64_MAX;
 	int count = 0, i;
 
 	for (i = 0; i < quorum->count; i++) {
