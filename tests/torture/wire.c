@@ -13,6 +13,10 @@
  *
  * Says "ready" when all ports are there; ends with its standard input.
  */
+#ifndef _GNU_SOURCE
+# define _GNU_SOURCE /* NOLINT: setns() */
+#endif
+
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
