@@ -5,6 +5,7 @@
 bats_require_minimum_version 1.5.0
 load helpers
 load helpers/line
+load helpers/hold
 load net
 declare -gA waiter
 
@@ -28,19 +29,9 @@ teardown() {
 	drop_redis
 }
 
-# A port that nobody listens on, below those that the kernel gives out.
-unused_port() {
-	local port
-
-	while port=$((RANDOM % 20000 + 10000)); (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-		:
-	done
-	echo "$port"
-}
-
 # The server, without a replica.
 serve() {
-	port=$(unused_port)
+	port=$(free_port)
 	start_redis "$REDIS_DIR" --port "$port" --repl-diskless-sync-delay 0
 }
 
@@ -64,20 +55,6 @@ freeze_replica() {
 
 thaw_replica() {
 	kill -CONT "$(cat "$replica/pid")"
-}
-
-# hold TAG [OPTION]...: it holds the lock from now on, until let_go TAG.
-hold() {
-	local turns
-
-	turns=$(wc -l <"$work/turns")
-	touch "$work/stay-$1"
-	start_waiter "$@"
-	wait_until turns_taken $((turns + 1))
-}
-
-let_go() {
-	rm "$work/stay-$1"
 }
 
 said() {
@@ -387,7 +364,7 @@ too_few="only 0 of 1 replicas acknowledged the lease in time (--min-replicas)"
 # cluster_node DIR: in $port.
 cluster_node() {
 	servers+=("$1")
-	port=$(unused_port)
+	port=$(free_port)
 	YOUNG_REDIS=1 start_redis "$1" --port "$port" --bind 127.0.0.1 --cluster-enabled yes \
 		--cluster-config-file nodes.conf --repl-diskless-sync-delay 0
 	redis-cli -p "$port" cluster reset hard
@@ -395,7 +372,7 @@ cluster_node() {
 }
 
 @test "in a cluster the WAIT follows the call to the node that has the slot" {
-	first_port=$(unused_port)
+	first_port=$(free_port)
 	servers+=("$REDIS_DIR/1")
 	YOUNG_REDIS=1 start_redis "$REDIS_DIR/1" --port "$first_port" --bind 127.0.0.1 \
 		--cluster-enabled yes --cluster-config-file nodes.conf

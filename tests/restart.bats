@@ -4,6 +4,7 @@
 bats_require_minimum_version 1.5.0
 load helpers
 load helpers/line
+load helpers/hold
 load helpers/scripts
 
 # Long enough for a busy machine to restart a server in.
@@ -38,20 +39,6 @@ old_redis() {
 killed_and_back() {
 	stop_redis "$REDIS_DIR"
 	young_redis "$@"
-}
-
-# hold TAG [OPTION]...: it holds the lock from now on, until let_go TAG.
-hold() {
-	local turns
-
-	turns=$(wc -l <"$work/turns")
-	touch "$work/stay-$1"
-	start_waiter "$@"
-	wait_until turns_taken $((turns + 1))
-}
-
-let_go() {
-	rm "$work/stay-$1"
 }
 
 # The lock is the holder's again, by its id.

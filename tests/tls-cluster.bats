@@ -57,37 +57,8 @@ serve() {
 	cli -p "$1" config set tls-cert-file "$certs/$2.crt" tls-key-file "$certs/$2.key"
 }
 
-# refused CODE TEXT... -- OPTION...: not run, with one line that says so.
-refused() {
-	local code=$1 texts=()
-
-	shift
-	while [ "$1" != -- ]; do
-		texts+=("$1")
-		shift
-	done
-	shift
-	expect "$code" "$CFLOCK" "$@" "$name" touch "$work/ran"
-	says "cflock: " "${texts[@]}"
-	[ "${#stderr_lines[@]}" = 1 ]
-	[ ! -e "$work/ran" ]
-}
-
 @test "a lock at each node, from each node" {
-	local i port
-
-	settle
-	for i in {1..12}; do
-		slot=$(cli -p "${ports[0]}" cluster keyslot "cflock:{$name-$i}")
-		owner_by "${ports[0]}" >>"$work/owners"
-	done
-	[ "$(sort -u "$work/owners" | wc -l)" = 3 ]
-	for port in "${ports[@]}"; do
-		for i in {1..12}; do
-			expect 0 "$CFLOCK" -S "rediss+cluster://127.0.0.1:$port" "$name-$i" true
-			is_silent
-		done
-	done
+	is_got_at_each_node
 }
 
 @test "got, renewed, waited for and handed over at the owner of the slot" {
@@ -107,33 +78,7 @@ refused() {
 }
 
 @test "cflockctl: status, list of all masters, doctor, break" {
-	local n
-	local -a holders
-
-	settle
-	for n in {1..6}; do
-		in_background "$CFLOCK" --no-grace "$name-$n" bash -c 'touch "$0"; exec sleep 100' "$work/held-$n"
-		pids+=("$background")
-		holders[n]=$background
-	done
-	for n in {1..6}; do
-		wait_until test -e "$work/held-$n"
-	done
-	expect 0 "$CTL" list
-	for n in {1..6}; do
-		[[ $output == *"$name-$n"* ]] || fail "$name-$n is not in: $output"
-	done
-	for n in {1..6}; do
-		expect 0 "$CTL" status --json "$name-$n"
-		[[ $output == *"$work/held-$n"* ]] || fail "not the holder: $output"
-		expect 0 "$CTL" break --wait 30 "$name-$n"
-		code=0
-		wait "${holders[$n]}" || code=$?
-		[ "$code" = 143 ]
-	done
-	run "$CTL" doctor
-	[[ $output == *"ok       mode         cluster"* ]] || fail "$output"
-	[[ $output == *"ok       writes"* ]] || fail "$output"
+	is_seen_at_all_masters
 }
 
 @test "an unknown CA: 77; a cluster without TLS in the URL: 69" {
@@ -256,67 +201,13 @@ moved_names() {
 }
 
 @test "the slot moves while the lock is held and waited for" {
-	local to
-
-	settle
-	to=$(other_than "$owner")
-	start a --ttl 60s
-	wait_until has_begun a
-	start b --ttl 60s
-	wait_until is_in_line 1
-	begin_to_move "$owner" "$to"
-	move_keys "$owner" "$to"
-	end_move "$owner" "$to"
-	owner=$to
-	wait_until is_renewed 46000
-	start c --ttl 60s
-	wait_until is_in_line 2
-	touch "$work/go"
-	ended_well a
-	ended_well b
-	ended_well c
-	wait_until nothing_is_left
-	[ "$(paste -sd ' ' "$work/began")" = "a b c" ]
+	follows_the_slot
 }
 
 @test "a fail-over by hand while the lock is held and waited for" {
-	settle
-	start a --ttl 30s
-	wait_until has_begun a
-	start b --ttl 30s
-	wait_until is_in_line 1
-	fail_over
-	wait_until is_renewed 22500
-	is_alive "${pid_of[a]}"
-	touch "$work/go"
-	ended_well a
-	ended_well b
-	wait_until nothing_is_left
+	follows_a_fail_over
 }
 
 @test "the owner dies, the only node that was named" {
-	local old
-
-	settle
-	export CFLOCK_SERVER=rediss+cluster://127.0.0.1:$owner
-	start a --ttl 60s
-	wait_until has_begun a
-	start b --ttl 60s
-	wait_until is_in_line 1
-	# What is renewed has heard of the others.
-	wait_until was_asked_for_nodes
-	for old in 0 1 2 3 4 5; do
-		[ "${ports[old]}" != "$owner" ] || break
-	done
-	owner=$(replica_of "$owner")
-	kill -KILL "$(cat "$REDIS_DIR/$old.pid")"
-	wait_until is_owned_by "$owner"
-	wait_until is_renewed 46000
-	is_alive "${pid_of[a]}"
-	touch "$work/go"
-	ended_well a
-	ended_well b
-	start_node "$old"
-	wait_until is_settled
-	wait_until nothing_is_left
+	outlives_the_owner
 }

@@ -57,52 +57,12 @@ fake_tls() {
 	echo "${3-127.0.0.1 $master}" >"$work/says-$1"
 }
 
-# refused CODE TEXT... -- OPTION...: not run, with one line that says so.
-refused() {
-	local code=$1 texts=()
-
-	shift
-	while [ "$1" != -- ]; do
-		texts+=("$1")
-		shift
-	done
-	shift
-	expect "$code" "$CFLOCK" "$@" "$name" touch "$work/ran"
-	says "cflock: " "${texts[@]}"
-	[ "${#stderr_lines[@]}" = 1 ]
-	[ ! -e "$work/ran" ]
-}
-
 @test "got, renewed and released at the master" {
-	settle
-	start a --ttl 5s
-	wait_until has_begun a
-	[ "$(cli -p "$master" exists "$key")" = 1 ]
-	expect 1 "$CFLOCK" -n "$name" true
-	sleep 7
-	[ "$(cli -p "$master" exists "$key")" = 1 ]
-	touch "$work/go"
-	ended_well a
-	nothing_is_left
-	expect 0 "$CFLOCK" "$name" true
-	is_silent
+	is_got_renewed_and_released
 }
 
 @test "cflockctl, and another database" {
-	settle
-	export CFLOCK_SERVER="$CFLOCK_SERVER?db=3"
-	start a
-	wait_until has_begun a
-	[ "$(cli -n 3 -p "$master" exists "$key")" = 1 ]
-	expect 0 "$CTL" status "$name"
-	[[ $output == *"$name"* ]]
-	expect 0 "$CTL" list
-	[[ $output == *"$name"* ]]
-	run "$CTL" doctor
-	[[ $output == *"ok       role         master"* ]]
-	expect 0 "$CTL" break --wait 30 "$name"
-	ended a
-	[ "$code" = 143 ]
+	is_seen_in_another_database
 }
 
 @test "no certificate to show, and that of another CA: 77" {
@@ -240,38 +200,9 @@ refused() {
 }
 
 @test "a fail-over by hand while the lock is held" {
-	settle
-	start a --ttl 20s
-	wait_until has_begun a
-	fail_over
-	start b
-	wait_until is_in_line 1
-	wait_until is_renewed 14500
-	is_alive "${pid_of[a]}"
-	touch "$work/go"
-	ended a
-	[ "$code" = 0 ] || [ "$code" = 79 ] || fail "$code: $(cat "$work/stderr-a")"
-	ended_well b
+	is_held_through_fail_over
 }
 
 @test "the master dies while the lock is held and waited for" {
-	local old
-
-	settle
-	start a --ttl 30s
-	wait_until has_begun a
-	start b --ttl 30s
-	wait_until is_in_line 1
-	for old in 3 4; do
-		[ "${ports[old]}" != "$master" ] || break
-	done
-	kill -KILL "$(cat "$REDIS_DIR/$old.pid")"
-	wait_until has_moved
-	is_alive "${pid_of[a]}"
-	touch "$work/go"
-	ended_well a
-	ended_well b
-	master=$(named_by 0)
-	start_node "$old" --replicaof 127.0.0.1 "$master"
-	wait_until nothing_is_left
+	outlives_the_master
 }

@@ -52,23 +52,6 @@ serve() {
 	rcli config set tls-cert-file "$certs/$1.crt" tls-key-file "$certs/$1.key"
 }
 
-# refused CODE TEXT... -- OPTION...: not run, with one line that says so.
-refused() {
-	local code=$1 texts=()
-
-	shift
-	while [ "$1" != -- ]; do
-		texts+=("$1")
-		shift
-	done
-	shift
-	expect "$code" "$CFLOCK" "$@" "$name" touch "$work/ran"
-	says "cflock: " "${texts[@]}"
-	[ "${#stderr_lines[@]}" = 1 ]
-	[ -z "$output" ]
-	[ ! -e "$work/ran" ]
-}
-
 @test "runs the command, without a word, and releases the lock" {
 	expect 7 "$CFLOCK" "$name" sh -c 'echo "$CFLOCK_NAME"; exit 7'
 	is_silent

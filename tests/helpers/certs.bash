@@ -18,3 +18,20 @@ make_cert() {
 		-CAkey "$certs/$ca.key" -CAcreateserial -days 2 \
 		-extfile "$certs/$name.ext" -out "$certs/$name.crt"
 }
+
+# refused CODE TEXT... -- OPTION...: not run, with one line that says so.
+refused() {
+	local code=$1 texts=()
+
+	shift
+	while [ "$1" != -- ]; do
+		texts+=("$1")
+		shift
+	done
+	shift
+	expect "$code" "$CFLOCK" "$@" "$name" touch "$work/ran"
+	says "cflock: " "${texts[@]}"
+	[ "${#stderr_lines[@]}" = 1 ]
+	[ -z "$output" ]
+	[ ! -e "$work/ran" ]
+}

@@ -114,3 +114,74 @@ nothing_is_left() {
 	keys=$(cli -p "$master" --raw keys "$key*" | grep -v -e ':token$' -e ':gone:' || true)
 	[ -z "$keys" ] || fail "left in Redis: $keys"
 }
+
+# === what is to happen with TLS as without ================================
+
+is_got_renewed_and_released() {
+	settle
+	start a --ttl 5s
+	wait_until has_begun a
+	[ "$(cli -p "$master" exists "$key")" = 1 ]
+	expect 1 "$CFLOCK" -n "$name" true
+	sleep 7
+	[ "$(cli -p "$master" exists "$key")" = 1 ]
+	touch "$work/go"
+	ended_well a
+	nothing_is_left
+	expect 0 "$CFLOCK" "$name" true
+	is_silent
+}
+
+is_seen_in_another_database() {
+	settle
+	export CFLOCK_SERVER="$CFLOCK_SERVER?db=3"
+	start a
+	wait_until has_begun a
+	[ "$(cli -n 3 -p "$master" exists "$key")" = 1 ]
+	expect 0 "$CTL" status "$name"
+	[[ $output == *"$name"* ]]
+	expect 0 "$CTL" list
+	[[ $output == *"$name"* ]]
+	run "$CTL" doctor
+	[[ $output == *"ok       role         master"* ]]
+	expect 0 "$CTL" break --wait 30 "$name"
+	ended a
+	[ "$code" = 143 ]
+}
+
+is_held_through_fail_over() {
+	settle
+	start a --ttl 20s
+	wait_until has_begun a
+	fail_over
+	start b
+	wait_until is_in_line 1
+	wait_until is_renewed 14500
+	is_alive "${pid_of[a]}"
+	touch "$work/go"
+	ended a
+	[ "$code" = 0 ] || [ "$code" = 79 ] || fail "$code: $(cat "$work/stderr-a")"
+	ended_well b
+}
+
+outlives_the_master() {
+	local old
+
+	settle
+	start a --ttl 30s
+	wait_until has_begun a
+	start b --ttl 30s
+	wait_until is_in_line 1
+	for old in 3 4; do
+		[ "${ports[old]}" != "$master" ] || break
+	done
+	kill -KILL "$(cat "$REDIS_DIR/$old.pid")"
+	wait_until has_moved
+	is_alive "${pid_of[a]}"
+	touch "$work/go"
+	ended_well a
+	ended_well b
+	master=$(named_by 0)
+	start_node "$old" --replicaof 127.0.0.1 "$master"
+	wait_until nothing_is_left
+}
