@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "int64.h"
 #include "ready.h"
 #include "waitshow.h"
 
@@ -13,16 +14,6 @@
 
 /* The last time to ask, before the end of the wait. */
 #define LAST_TRY_NS (4 * NS_PER_MS)
-
-static int64_t least(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static int64_t most(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
 
 bool acquire_is_unreachable(int err)
 {

@@ -55,7 +55,8 @@ struct renewer {
 	struct lease lease;
 	int64_t retry_at_ns; /* CLOCK_BOOTTIME; not before */
 	bool paused, stopped, busy;
-	unsigned int trouble; /* with a minority, as it was told last; a hash */
+	char trouble
+		[STORE_ERROR_MAX]; /* with a minority, as it was told last */
 	bool is_refused;
 	char why[STORE_ERROR_MAX];
 	struct asked asked;    /* to end, as it was passed on */
@@ -394,25 +395,15 @@ static int64_t renewal_limit_ns(const struct renewer *renewer,
 	return limit_ns;
 }
 
-/* FNV-1a. */
-static unsigned int hash(const char *text)
-{
-	unsigned int value = 2166136261;
-
-	while (*text)
-		value = (value ^ (unsigned char)*text++) * 16777619;
-	return value;
-}
-
 /* What is wrong with servers that are not needed is told when it changes.  The
  * store is the caller's. */
 static void tell_minority_once(struct renewer *renewer)
 {
 	const char *trouble = store_trouble(renewer->store);
 
-	if (hash(trouble) == renewer->trouble)
+	if (strcmp(trouble, renewer->trouble) == 0)
 		return;
-	renewer->trouble = hash(trouble);
+	strcpy(renewer->trouble, trouble);
 	if (*trouble)
 		tell_minority(trouble);
 }
@@ -515,7 +506,7 @@ struct renewer *renewer_new(struct store *store,
 	renewer->wake_fd = renewer->cancel_fd = renewer->news_fd = -1;
 	renewer->prefers_availability = request->prefers_availability;
 	renewer->statistics.least_left_ns = INT64_MAX;
-	renewer->trouble = hash(store_trouble(store));
+	strcpy(renewer->trouble, store_trouble(store));
 	pthread_mutex_init(&renewer->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

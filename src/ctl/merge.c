@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ctl/look.h"
+#include "int64.h"
 #include "url.h"
 
 /* One that is a holder on some servers, as each of them sees it. */
@@ -16,13 +17,6 @@ struct seen {
 	int count;
 	int64_t left_ms[URL_LIST_MAX], starts_ms[URL_LIST_MAX];
 };
-
-static int by_size(const void *a, const void *b)
-{
-	const int64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
 
 /* Adds what one more server says of `holder`. */
 static void see(struct seen *seen, json_object *answer, json_object *holder)
@@ -93,8 +87,8 @@ static json_object *agreed(struct seen *seen, int votes)
 	size_t count = (size_t)seen->count;
 	int64_t left_ms, starts_ms;
 
-	qsort(seen->left_ms, count, sizeof(int64_t), by_size);
-	qsort(seen->starts_ms, count, sizeof(int64_t), by_size);
+	qsort(seen->left_ms, count, sizeof(int64_t), int64_compare);
+	qsort(seen->starts_ms, count, sizeof(int64_t), int64_compare);
 	left_ms = seen->left_ms[seen->count - votes];
 	starts_ms = seen->starts_ms[votes - 1];
 	json_object_object_foreach(seen->holder, key, value)
@@ -164,7 +158,7 @@ static void merge_foreign(json_object *merged, json_object *answers, int votes)
 		json_object_object_del(merged, "value");
 		return;
 	}
-	qsort(left_ms, (size_t)count, sizeof(left_ms[0]), by_size);
+	qsort(left_ms, (size_t)count, sizeof(left_ms[0]), int64_compare);
 	json_object_object_add(merged, "state",
 			       json_object_new_string("foreign"));
 	set_number(merged, "left_ms",

@@ -63,19 +63,6 @@ static void set_port(struct address *address, int port)
 		address->to.v4.sin_port = htons((uint16_t)port);
 }
 
-static bool is_same(const struct address *a, const struct address *b)
-{
-	if (a->to.any.sa_family != b->to.any.sa_family)
-		return false;
-	if (a->to.any.sa_family == AF_INET)
-		return a->to.v4.sin_port == b->to.v4.sin_port &&
-		       a->to.v4.sin_addr.s_addr == b->to.v4.sin_addr.s_addr;
-	return a->to.v6.sin6_port == b->to.v6.sin6_port &&
-	       a->to.v6.sin6_scope_id == b->to.v6.sin6_scope_id &&
-	       memcmp(&a->to.v6.sin6_addr, &b->to.v6.sin6_addr,
-		      sizeof(a->to.v6.sin6_addr)) == 0;
-}
-
 /* -1 when it is not known. */
 static int index_of(const struct cluster *cluster,
 		    const struct address *address)
@@ -83,7 +70,7 @@ static int index_of(const struct cluster *cluster,
 	int i;
 
 	for (i = 0; i < cluster->count; i++)
-		if (is_same(&cluster->nodes[i], address))
+		if (resolve_is_same(&cluster->nodes[i], address))
 			return i;
 	return -1;
 }

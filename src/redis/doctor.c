@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "int64.h"
 #include "redis/facts.h"
 #include "redis/reply.h"
 #include "ready.h"
@@ -112,13 +113,6 @@ static int time_one(struct examination *examination, int64_t *took_ns)
 	return err;
 }
 
-static int by_length(const void *a, const void *b)
-{
-	const int64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 /* 0, or -ECANCELED. */
 static int pause_until(struct examination *examination, int64_t until_ns)
 {
@@ -143,7 +137,7 @@ static int time_round_trips(struct examination *examination)
 			err = pause_until(examination, next_ns);
 	}
 	qsort(facts->round_trips_ns, FACTS_ROUND_TRIPS, sizeof(int64_t),
-	      by_length);
+	      int64_compare);
 	return err;
 }
 

@@ -53,20 +53,24 @@ void link_copy(struct link *to, const struct link *from)
 		to->sentinels = sentinels_copy(from->sentinels);
 }
 
-void link_close(struct link *link)
+/* What belonged to the connection that is closed now. */
+static void forget(struct link *link)
 {
-	conn_close(&link->conn);
 	link->asking = false;
 	link->unanswered = 0;
 	link->blocked = link->is_refused = false;
 }
 
+void link_close(struct link *link)
+{
+	conn_close(&link->conn);
+	forget(link);
+}
+
 void link_abort(struct link *link)
 {
 	conn_abort(&link->conn);
-	link->asking = false;
-	link->unanswered = 0;
-	link->blocked = link->is_refused = false;
+	forget(link);
 }
 
 void link_destroy(struct link *link)
@@ -733,11 +737,6 @@ void link_finish(struct link *const links[], int count,
 	link_give_up(links, count, err ? err : -ETIMEDOUT);
 }
 
-static bool is_same(const struct address *a, const struct address *b)
-{
-	return a->length == b->length && memcmp(&a->to, &b->to, a->length) == 0;
-}
-
 int link_confirm(struct link *link, const struct link_wait *wait)
 {
 	struct address named[RESOLVE_ADDRESSES_MAX];
@@ -751,7 +750,7 @@ int link_confirm(struct link *link, const struct link_wait *wait)
 	if (count < 0)
 		return count == -ECANCELED ? count : 0;
 	for (i = 0; i < count; i++)
-		if (is_same(&named[i], &link->addresses[link->address]))
+		if (resolve_is_same(&named[i], &link->addresses[link->address]))
 			return 0;
 	link_close(link);
 	snprintf(link->error, sizeof(link->error),

@@ -197,3 +197,16 @@ void resolve_format(const struct address *address, char text[RESOLVE_TEXT_MAX])
 			 address->to.local.sun_path);
 	}
 }
+
+bool resolve_is_same(const struct address *a, const struct address *b)
+{
+	if (a->to.any.sa_family != b->to.any.sa_family)
+		return false;
+	if (a->to.any.sa_family == AF_INET)
+		return a->to.v4.sin_port == b->to.v4.sin_port &&
+		       a->to.v4.sin_addr.s_addr == b->to.v4.sin_addr.s_addr;
+	return a->to.v6.sin6_port == b->to.v6.sin6_port &&
+	       a->to.v6.sin6_scope_id == b->to.v6.sin6_scope_id &&
+	       memcmp(&a->to.v6.sin6_addr, &b->to.v6.sin6_addr,
+		      sizeof(a->to.v6.sin6_addr)) == 0;
+}

@@ -8,6 +8,7 @@
 #define CFLOCK_REDIS_RESOLVE_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -45,6 +46,9 @@ struct address {
  */
 int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 		 struct address addresses[RESOLVE_ADDRESSES_MAX]);
+
+/* Whether both are the same port of the same host, neither a Unix socket. */
+bool resolve_is_same(const struct address *a, const struct address *b);
 
 /* The address as in a URL, with its port; a Unix socket's path. */
 #define RESOLVE_TEXT_MAX 128

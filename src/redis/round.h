@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "int64.h"
 #include "redis/quorum.h"
 #include "redis/single.h"
 
@@ -58,16 +59,6 @@ struct round {
 	int64_t begun_ns, first_ns, decided_ns; /* 0: not yet */
 	int answers;
 };
-
-static inline int64_t least(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static inline int64_t most(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
 
 /* How long those are waited for, at most, who are not needed: a part of the ttl. */
 int64_t round_patience_ns(int64_t ttl_ms);

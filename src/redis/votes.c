@@ -310,13 +310,6 @@ static int choose_refusal(const struct quorum *quorum, struct refusal *refusal)
 	return best;
 }
 
-static int compare_ms(const void *a, const void *b)
-{
-	const int64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 /* A majority has given its vote from some instant on: when a majority begins. */
 static void refuse_as_taken(const struct quorum *quorum,
 			    struct refusal *refusal)
@@ -336,7 +329,7 @@ static void refuse_as_taken(const struct quorum *quorum,
 			*refusal = member->refusal;
 		}
 	}
-	qsort(left_ms, (size_t)count, sizeof(left_ms[0]), compare_ms);
+	qsort(left_ms, (size_t)count, sizeof(left_ms[0]), int64_compare);
 	refusal->left_ms = left_ms[quorum->majority - 1];
 	/* Votes that have begun are to be kept alive as well. */
 	refusal->again_ms = least(again_ms, refusal->left_ms);

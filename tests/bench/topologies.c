@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "clock.h"
-#include "credentials.h"
+#include "int64.h"
 #include "store.h"
 #include "url.h"
 
@@ -142,19 +142,12 @@ static void open_one(struct topology *topology, const char *label,
 	topology->store = store_open(&topology->list, -1);
 }
 
-static int by_size(const void *a, const void *b)
-{
-	const int64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 static double median_us(struct topology *topology, enum measure measure)
 {
 	size_t middle = topology->count[measure] / 2;
 
 	qsort(topology->took_ns[measure], topology->count[measure],
-	      sizeof(int64_t), by_size);
+	      sizeof(int64_t), int64_compare);
 	return (double)topology->took_ns[measure][middle] / 1000;
 }
 
