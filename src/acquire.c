@@ -146,12 +146,19 @@ static int after_refusal(struct waiting *w, const struct refusal *refusal)
 /* Given up, by an error; or refused, as far as anybody knows. */
 static int give_up(const struct waiting *w, int err)
 {
-	bool is_held = clock_boot_ns() < w->held_until_ns;
+	int64_t now_ns = clock_boot_ns();
 
-	return w->request->prefers_availability && is_held &&
-			       acquire_is_unreachable(err)
-		       ? -EBUSY
-		       : err;
+	/*
+	 * The last try may have had less time than an answer takes; or than the
+	 * sentinels take, which have but a part of it.
+	 */
+	if (err == -ETIMEDOUT && w->was_refused && now_ns >= w->end_ns &&
+	    now_ns - w->heard_ns < ACQUIRE_TRY_NS)
+		return -EBUSY;
+	if (w->request->prefers_availability && now_ns < w->held_until_ns &&
+	    acquire_is_unreachable(err))
+		return -EBUSY;
+	return err;
 }
 
 static int after_error(struct waiting *w, int err)
@@ -160,10 +167,6 @@ static int after_error(struct waiting *w, int err)
 
 	if (err == -ECANCELED) /* by a signal that means nothing to us */
 		return ASK_AGAIN;
-	/* The last try may have had less time than an answer takes. */
-	if (err == -ETIMEDOUT && w->was_refused && now_ns >= w->end_ns &&
-	    now_ns - w->heard_ns < ACQUIRE_TRY_NS)
-		return -EBUSY;
 	if (store_error_is_final(err) || left_ns <= 0)
 		return give_up(w, err);
 	waitshow_trouble(&w->show, store_error(w->store), now_ns);

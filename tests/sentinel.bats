@@ -116,6 +116,24 @@ teardown() {
 	[ ! -e "$work/ran" ]
 }
 
+@test "the last try of a wait finds no sentinel in its little time: 1, not 69" {
+	settle
+	fake slow
+	echo "127.0.0.1 $master" >"$work/says-slow"
+	start a
+	wait_until has_begun a
+	start b -w 2 -S "redis+sentinel://127.0.0.1:$port/jobs"
+	wait_until is_in_line 1
+	: >"$work/says-slow"
+	sleep 1.5
+	cli -p "$master" client kill type normal skipme yes
+	cli -p "$master" client kill type pubsub
+	ended b
+	[ "$code" = 1 ] || fail "$code: $(cat "$work/stderr-b")"
+	touch "$work/go"
+	ended_well a
+}
+
 @test "the sentinels' password, and the servers'" {
 	local url
 
