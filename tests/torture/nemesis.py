@@ -357,10 +357,10 @@ def choose(topology, groups, names):
     return [n for n in wanted if topology in n.where]
 
 
-def schedule(seed, seconds, ttl_s, table, topology):
+def schedule(seed, seconds, ttl_s, table, topology, storm_s):
     """[{"at", "lasts", "name", "number"}] and [(from, to)] of calms, in seconds.
 
-    Storms of some 15 s, in which they come alone or mixed, and calms between them,
+    Storms of `storm_s`, in which they come alone or mixed, and calms between them,
     long enough to see a lock that nobody gets.
     """
     rng = random.Random(f"{seed}/schedule")
@@ -368,7 +368,7 @@ def schedule(seed, seconds, ttl_s, table, topology):
     calm_s = ttl_s + 7
     at, forgotten_until = ttl_s + 1, 0
     while table and at + calm_s + 2 < seconds:
-        storm_end = min(at + 15, seconds - calm_s)
+        storm_end = min(at + storm_s, seconds - calm_s)
         busy_until = at
         while at < storm_end:
             chosen = rng.choices(table, [n.weight for n in table])[0]

@@ -205,7 +205,7 @@ class Chamber:
         options = self.options
         table = nemesis.choose(options.topology, options.groups, options.nemesis)
         entries, calms = nemesis.schedule(self.seed, options.seconds, self.ttl_s,
-                                          table, options.topology)
+                                          table, options.topology, options.storm)
         if options.topology in nemesis.QUORUM:
             rng = random.Random(f"{self.seed}/clocks")
             for host in self.topology.hosts:
@@ -308,6 +308,8 @@ def parse():
     add("--contenders", type=int, default=2, help="on each host")
     add("--long", type=int, default=10, metavar="PERCENT", help="of the commands "
         "last half a ttl or longer")
+    add("--storm", type=float, default=15, metavar="SECONDS",
+        help="between two calms")
     add("--sorts", default=",".join(SORTS), help="what the second contenders want")
     add("--groups", default=",".join(PROMISED), help="of nemeses; beyond and replica: "
         "what is not promised; empty: none")
