@@ -175,6 +175,37 @@ teardown() {
 	ended_well a
 }
 
+# The connection by which one who holds asks the first sentinel, for so many seconds
+# at least: its id in $asks.
+asks_for() {
+	asks=$(cli -p "${ports[0]}" client list |
+		sed -n 's/^id=\([0-9]*\) .* age=\([0-9]*\) .* cmd=sentinel|get-master-addr-by-name .*/\2 \1/p' |
+		awk -v least="$1" '$1 >= least { print $2 }')
+	[ -n "$asks" ]
+}
+
+asks_anew() {
+	asks_for 0 && [ "$asks" != "$1" ]
+}
+
+@test "renewals ask the sentinels by connections that stay, or are made anew" {
+	local first i
+
+	settle
+	start a --ttl 2s
+	wait_until has_begun a
+	wait_until asks_for 0
+	first=$asks
+	wait_until asks_for 3
+	[ "$asks" = "$first" ]
+	for i in 0 1 2; do
+		cli -p "${ports[i]}" client kill type normal skipme yes
+	done
+	wait_until asks_anew "$first"
+	touch "$work/go"
+	ended_well a
+}
+
 @test "a fail-over by hand while the lock is waited for" {
 	settle
 	start a --ttl 20s

@@ -737,28 +737,6 @@ void link_finish(struct link *const links[], int count,
 	link_give_up(links, count, err ? err : -ETIMEDOUT);
 }
 
-int link_confirm(struct link *link, const struct link_wait *wait)
-{
-	struct address named[RESOLVE_ADDRESSES_MAX];
-	char error[STORE_ERROR_MAX];
-	int i, count;
-
-	if (!link->sentinels || link->address >= link->address_count)
-		return 0;
-	count = sentinels_ask(link->sentinels, wait, named, error,
-			      sizeof(error));
-	if (count < 0)
-		return count == -ECANCELED ? count : 0;
-	for (i = 0; i < count; i++)
-		if (resolve_is_same(&named[i], &link->addresses[link->address]))
-			return 0;
-	link_close(link);
-	snprintf(link->error, sizeof(link->error),
-		 "the sentinels of %.600s name another master meanwhile",
-		 link->address_text);
-	return -EAGAIN;
-}
-
 int link_call(struct link *link, const struct call *call,
 	      const struct link_wait *wait, redisReply **answer)
 {

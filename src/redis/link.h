@@ -181,13 +181,6 @@ void link_finish(struct link *const links[], int count,
 		 void *context);
 
 /*
- * Behind a call that has ended well: whether the sentinels still name the server
- * that it went to, if any do.  0, as well when none answers; or -EAGAIN, with the
- * connection closed; or -ECANCELED.
- */
-int link_confirm(struct link *link, const struct link_wait *wait);
-
-/*
  * Makes one call.  0 with *answer to be freed, or a negative errno: -ENOLCK when
  * it was granted, but too few replicas have acknowledged that.
  */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "int64.h"
 #include "log.h"
 #include "redis/reply.h"
 
@@ -16,6 +17,9 @@
  * what the call has: the other half is for the master.
  */
 #define ASK_NS (1 * NS_PER_S)
+
+/* So many questions one may not have answered yet, before it is connected anew. */
+#define LATE_MOST 3
 
 #define PORT_MAX 65535
 
@@ -37,6 +41,10 @@ struct sentinels {
 	char text[URL_TEXT_MAX]; /* the URL, for people */
 	char master[URL_MASTER_MAX];
 	bool was_found; /* the master, once at least */
+	struct call call;
+	/* Of the asking that has begun: */
+	int64_t until_ns;
+	bool were_connected; /* one of them at least, since an earlier one */
 	int count;
 	struct link links[];
 };
@@ -298,36 +306,65 @@ static void look_up(struct sentinels *sentinels, const struct link_wait *wait)
 	}
 }
 
-int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
-		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
-		  size_t size)
+void sentinels_begin(struct sentinels *sentinels, const struct link_wait *wait)
 {
-	struct call call = { 0 };
-	struct link *links[URL_HOSTS_MAX];
-	struct vote votes[URL_HOSTS_MAX] = { 0 };
-	struct link_wait part = { .cancel_fd = wait->cancel_fd };
-	int i, count = 0, counts;
-	int64_t now_ns = clock_boot_ns();
+	const struct link_wait part = {
+		.deadline_ns = least(clock_boot_ns() + ASK_NS,
+				     (clock_boot_ns() + wait->deadline_ns) / 2),
+		.cancel_fd = wait->cancel_fd,
+	};
+	struct call *call = &sentinels->call;
+	int i;
 
-	part.deadline_ns = now_ns + (wait->deadline_ns - now_ns) / 2;
-	look_up(sentinels, &part);
-
-	now_ns = clock_boot_ns();
-	part.deadline_ns = now_ns + (wait->deadline_ns - now_ns) / 2;
-	if (part.deadline_ns > now_ns + ASK_NS)
-		part.deadline_ns = now_ns + ASK_NS;
-	call_add(&call, "SENTINEL");
-	call_add(&call, "get-master-addr-by-name");
-	call_add(&call, sentinels->master);
+	call->argument_count = 0;
+	call_add(call, "SENTINEL");
+	call_add(call, "get-master-addr-by-name");
+	call_add(call, sentinels->master);
+	/* One that is slow may still answer the question before. */
+	call->behind = true;
+	sentinels->until_ns = part.deadline_ns;
+	sentinels->were_connected = false;
 	for (i = 0; i < sentinels->count; i++) {
 		struct link *link = &sentinels->links[i];
 
 		if (!link->address_count)
 			continue;
-		link_begin(link, &call, &part);
-		links[count++] = link;
+		if (link->is_refused || link->unanswered > LATE_MOST)
+			link_abort(link);
+		sentinels->were_connected |= link->conn.fd >= 0;
+		link_begin(link, call, &part);
 	}
-	link_finish(links, count, &part, is_settled, sentinels);
+}
+
+int sentinels_links(struct sentinels *sentinels,
+		    struct link *links[URL_HOSTS_MAX])
+{
+	int i, count = 0;
+
+	for (i = 0; i < sentinels->count; i++)
+		if (sentinels->links[i].stage != LINK_IDLE)
+			links[count++] = &sentinels->links[i];
+	return count;
+}
+
+int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
+		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
+		  size_t size)
+{
+	const struct link_wait part = { .deadline_ns = sentinels->until_ns,
+					.cancel_fd = wait->cancel_fd };
+	struct link *links[URL_HOSTS_MAX];
+	struct vote votes[URL_HOSTS_MAX] = { 0 };
+	int i, count = sentinels_links(sentinels, links), counts;
+	int err = is_settled(sentinels) ? 0
+					: link_go_on(links, count, &part,
+						     is_settled, sentinels);
+
+	link_give_up(links, count, err ? err : -ETIMEDOUT);
+	/* In all its time: the connection may be dead. */
+	for (i = 0; err && i < count; i++)
+		if (links[i]->err)
+			link_abort(links[i]);
 
 	for (i = 0; i < sentinels->count; i++) {
 		struct link *link = &sentinels->links[i];
@@ -336,7 +373,6 @@ int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
 		if (link->answer)
 			freeReplyObject(link->answer);
 		link->answer = NULL;
-		link_close(link);
 	}
 	counts = judge(sentinels, votes, error, size);
 	if (counts < 0)
@@ -353,4 +389,41 @@ int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
 		 "cannot find the host \"%s\", which the sentinels name",
 		 votes[counts].host);
 	return count == -ECANCELED ? count : -EAGAIN;
+}
+
+bool sentinels_were_connected(const struct sentinels *sentinels)
+{
+	return sentinels->were_connected;
+}
+
+void sentinels_close(struct sentinels *sentinels)
+{
+	int i;
+
+	for (i = 0; i < sentinels->count; i++) {
+		struct link *link = &sentinels->links[i];
+
+		link_give_up(&link, 1, -ETIMEDOUT);
+		if (link->answer)
+			freeReplyObject(link->answer);
+		link->answer = NULL;
+		link_close(link);
+	}
+}
+
+int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
+		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
+		  size_t size)
+{
+	struct link_wait part = { .cancel_fd = wait->cancel_fd };
+	int64_t now_ns = clock_boot_ns();
+	int count;
+
+	sentinels_close(sentinels);
+	part.deadline_ns = now_ns + (wait->deadline_ns - now_ns) / 2;
+	look_up(sentinels, &part);
+	sentinels_begin(sentinels, wait);
+	count = sentinels_end(sentinels, wait, addresses, error, size);
+	sentinels_close(sentinels);
+	return count;
 }

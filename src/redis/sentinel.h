@@ -25,12 +25,30 @@ struct sentinels *sentinels_copy(const struct sentinels *from);
 void sentinels_free(struct sentinels *sentinels);
 
 /*
- * Asks for the master, in a part of the time that `wait` gives.  Fills
- * addresses[], those of one host, and returns how many; or a negative errno as in
- * store.h, with a line for people in `error`.
+ * Asks for the master, by new connections, in a part of the time that `wait` gives.
+ * Fills addresses[], those of one host, and returns how many; or a negative errno
+ * as in store.h, with a line for people in `error`.
  */
 int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
 		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
 		  size_t size);
+
+/*
+ * The same in two halves, so that others are asked meanwhile: begins; the links
+ * that have not answered, which may be gone on with, or not; and the end, which
+ * waits for what is wanting.  The connections stay for the next asking.
+ */
+void sentinels_begin(struct sentinels *sentinels, const struct link_wait *wait);
+int sentinels_links(struct sentinels *sentinels,
+		    struct link *links[URL_HOSTS_MAX]);
+int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
+		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
+		  size_t size);
+
+/* True when it was begun by a connection of before: which may have been dead. */
+bool sentinels_were_connected(const struct sentinels *sentinels);
+
+/* Also ends an asking that has begun. */
+void sentinels_close(struct sentinels *sentinels);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "ready.h"
+#include "redis/confirm.h"
 #include "redis/service.h"
 
 /*
@@ -117,19 +118,32 @@ static void finish(struct store *store, const struct link_wait *wait)
 	link_finish(&link, 1, wait, NULL, NULL);
 }
 
-/*
- * Whether a grant or a renewal counts.  After a fail-over the old master may go on
- * being one for a while, and whoever is connected there would not notice.  The
- * sentinels are asked behind the request: if they still name it, nobody was sent to
- * the new one before that request, and whoever is sent there later waits for a ttl.
- */
-static int confirm(struct store *store, const struct link_wait *wait)
+/* The same for a request that its sentinels are to confirm; whether they are asked. */
+static bool finish_confirmed(struct store *store, bool was_closed,
+			     const struct link_wait *wait)
 {
-	struct link_wait rest = *wait;
+	struct link *link = &store->single.link;
+
+	if (!confirm_begin(link, was_closed, wait)) {
+		finish(store, wait);
+		return false;
+	}
+	confirm_finish(link, wait);
+	return true;
+}
+
+/* A grant, or a renewal, counts when the sentinels confirm it, if they are asked. */
+static int confirm(struct store *store, const struct link_wait *wait,
+		   int result)
+{
+	struct link *link = &store->single.link;
 	int err;
 
-	rest.meanwhile = NULL;
-	err = link_confirm(&store->single.link, &rest);
+	if (result != STORE_DONE) {
+		confirm_drop(link);
+		return result;
+	}
+	err = confirm_end(link, wait);
 	return err ? err : STORE_DONE;
 }
 
@@ -164,7 +178,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	char token[STORE_TOKEN_MAX];
 	struct request request;
 	struct instant sent;
-	bool is_new = store->single.link.conn.fd < 0;
+	bool was_closed = store->single.link.conn.fd < 0, is_asked;
 	int result;
 
 	if (store->quorum)
@@ -173,11 +187,13 @@ int store_acquire(struct store *store, const struct claim *claim,
 	sent = clock_now();
 	single_begin_acquire(&store->single, &request, claim, "", &no_vote,
 			     &wait);
-	finish(store, &wait);
+	is_asked = finish_confirmed(store, was_closed, &wait);
 	result = single_end_acquire(&store->single, &request, token, refusal);
-	/* To connect, they have just been asked. */
-	if (result == STORE_DONE && !is_new)
-		result = confirm(store, &wait);
+	if (is_asked) {
+		result = confirm(store, &wait, result);
+		/* Who waits, or holds, is not to keep these open. */
+		confirm_drop(&store->single.link);
+	}
 	if (result == STORE_DONE) {
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
@@ -210,6 +226,7 @@ static int reclaim(struct store *store, const struct claim *claim,
 {
 	struct link *link = &store->single.link;
 	char token[STORE_TOKEN_MAX], error[STORE_ERROR_MAX];
+	bool was_closed = link->conn.fd < 0, is_asked;
 	struct request request;
 	struct refusal refusal;
 	int result;
@@ -221,8 +238,10 @@ static int reclaim(struct store *store, const struct claim *claim,
 	memcpy(error, link->error, sizeof(error));
 	single_begin_acquire(&store->single, &request, claim, grant->token,
 			     &no_vote, wait);
-	finish(store, wait);
+	is_asked = finish_confirmed(store, was_closed, wait);
 	result = single_end_acquire(&store->single, &request, token, &refusal);
+	if (is_asked)
+		result = confirm(store, wait, result);
 	if (link->err ||
 	    (result != STORE_REFUSED && !store_error_is_final(result)))
 		return result;
@@ -235,7 +254,7 @@ int store_renew(struct store *store, const struct claim *claim,
 		struct asked *asked)
 {
 	const struct link_wait wait = service_wait(store, deadline_ns);
-	bool is_new = store->single.link.conn.fd < 0;
+	bool was_closed = store->single.link.conn.fd < 0, is_asked;
 	struct request request;
 	int result;
 
@@ -244,14 +263,16 @@ int store_renew(struct store *store, const struct claim *claim,
 				    asked);
 	single_begin_renew(&store->single, &request, claim, grant->token,
 			   &wait);
-	finish(store, &wait);
+	is_asked = finish_confirmed(store, was_closed, &wait);
 	result = single_end_renew(&store->single, &request, asked);
-	if (result == STORE_REFUSED && stands) {
-		result = reclaim(store, claim, grant, &wait);
-		if (result == STORE_DONE)
-			memset(asked, 0, sizeof(*asked));
-	}
-	return result == STORE_DONE && !is_new ? confirm(store, &wait) : result;
+	if (is_asked)
+		result = confirm(store, &wait, result);
+	if (result != STORE_REFUSED || !stands)
+		return result;
+	result = reclaim(store, claim, grant, &wait);
+	if (result == STORE_DONE)
+		memset(asked, 0, sizeof(*asked));
+	return result;
 }
 
 int store_release(struct store *store, const struct claim *claim, bool lift,
