@@ -40,6 +40,7 @@ out=${OUT:-.}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
+wanted='flock cflock etcdctl redispy by-hand'
 # shellcheck source=tests/bench/peers.inc
 . "${0%/*}/peers.inc"
 
