@@ -46,7 +46,7 @@ wanted='flock cflock etcdctl redispy by-hand'
 
 # fact KIND FIELD...: a line of the numbers; fields are separated by tabs.
 fact() {
-	(IFS='	' && echo "$*") >>report.tsv
+	(IFS='	' && printf '%s\n' "$*") >>report.tsv
 }
 
 # part PERCENT: of the rounds; one at least.
@@ -104,6 +104,19 @@ requests() {
 }
 
 minus() { awk "BEGIN { print $1 - $2 }"; }
+
+# What the server of TOOL did in between is then in $cpu, ms, and $asked, requests.
+# To ask it takes its time as well, which is not counted.
+count_from() {
+	server=$(server_of "$1")
+	asked=$(requests "$1")
+	cpu=$(cpu_ms "$server")
+}
+
+count_up_to() {
+	cpu=$(minus "$(cpu_ms "$server")" "$cpu")
+	asked=$(minus "$(requests "$1")" "$asked")
+}
 
 # === overhead ================================================================
 
@@ -225,16 +238,13 @@ takeover() {
 # contend TOOL COUNT
 contend() {
 	server=$(server_of "$1")
-	if [ -n "$server" ]; then
-		before_ms=$(cpu_ms "$server") before=$(requests "$1")
-	fi
+	[ -z "$server" ] || count_from "$1"
 	# shellcheck disable=SC2046 # words
 	sample "time-$2" "$1" "$(crowd "$2" $(under "$1" bench) true)"
 	[ -n "$server" ] || return 0
-	sample "cpu-$2" "$1" \
-		"$(awk "BEGIN { print ($(cpu_ms "$server") - $before_ms) / $2 }")"
-	sample "requests-$2" "$1" \
-		"$(awk "BEGIN { print ($(requests "$1") - $before) / $2 }")"
+	count_up_to "$1"
+	sample "cpu-$2" "$1" "$(awk "BEGIN { print $cpu / $2 }")"
+	sample "requests-$2" "$1" "$(awk "BEGIN { print $asked / $2 }")"
 }
 
 # are_too_many TOOL COUNT: see the note of contention.
@@ -246,11 +256,11 @@ contention() {
 	fact section 'Contention: many want one lock at once, each to run `true`'
 	fact note "From before the first is started until the last has ended; the CPU" \
 		"time of the server process, and the requests that it was sent, for each of" \
-		"the runs; 10 rounds or 3, in turns.  More than 100 are not asked of those who" \
-		"cannot bear it on a machine like this: a thousand etcdctl lock take 10 GiB, and" \
-		"half a minute of CPU to start; of redis-py's Lock, 20 GiB and two minutes, and" \
-		"then they send 20,000 requests a second; of the script, they start 10,000" \
-		"processes a second."
+		"the runs; $(part 10) rounds in turns, of 100 and more $(part 3).  More than" \
+		"100 are not asked of those who cannot bear it on a small machine: a thousand" \
+		"of etcdctl lock would take about 9 GiB, and half a minute of CPU to start; of" \
+		"redis-py's Lock, 18 GiB and four minutes, and then send 20,000 requests a" \
+		"second; of the script, start 10,000 processes a second."
 	ttl_s=10
 	for contenders in $crowds; do
 		count=$(part $((contenders < 100 ? 10 : 3)))
@@ -304,10 +314,9 @@ hold() {
 	wait_for has_stamps "$2"
 	# The first renewals of all.
 	sleep $((ttl_s / 2))
-	before_ms=$(cpu_ms "$server") before=$(requests "$1")
+	count_from "$1"
 	sleep "$3"
-	asked=$(minus "$(requests "$1")" "$before")
-	cpu=$(minus "$(cpu_ms "$server")" "$before_ms")
+	count_up_to "$1"
 	memory=$(minus "$(memory_used)" "$memory") keys=$(minus "$(keys_use)" "$keys")
 	let_go
 	cpu=$(awk "BEGIN { print ($cpu - $idle * $3 / 5) * 60 / $3 / $2 }")
@@ -318,13 +327,13 @@ held() {
 	ttl_s=10
 	fact section 'Many locks held at once'
 	fact note "cflock: $held locks with leases of 10 s; others, whose clients weigh" \
-		"more: $((held / 6)); for 10 s each; less what the server takes when idle." \
+		"more: $(((held + 5) / 6)); for 10 s each; less what the server takes when idle." \
 		"flock has no server, and the script does not renew."
 	for tool in $tools; do
 		case $tool in
 		flock | by-hand) continue ;;
 		cflock) hold cflock "$held" 10 ;;
-		*) hold "$tool" $((held / 6)) 10 ;;
+		*) hold "$tool" $(((held + 5) / 6)) 10 ;;
 		esac
 		sample held-cpu "$tool" "$cpu"
 		sample held-requests "$tool" "$asked"
@@ -445,7 +454,8 @@ startup() {
 
 fact about "$(uname -srm), $(nproc) cores:$(
 	sed -n 's/^model name[[:space:]]*: / /p' /proc/cpuinfo | head -n 1)"
-fact about "$(cflock --version | head -n 1); $(redis-server --version | cut -d ' ' -f 1,3)$(
+fact about "$(cflock --version | head -n 1); $(
+	redis-server --version | sed 's/ server v=\([^ ]*\).*/ \1/')$(
 	[ -z "$etcd" ] || etcd --version | sed -n 's/^etcd Version: /; etcd /p')$(
 	! has flock || flock --version | sed 's/^/; /')$(
 	/usr/bin/python3 -c 'import redis; print("; redis-py", redis.__version__)' 2>/dev/null || :)"
