@@ -57,6 +57,12 @@ spin             spin             -                     -                  spin
 bench='
 etcd             etcd-server      etcd                  etcd               etcd
 etcdctl          etcd-client      etcd                  etcd-ctl           etcd
+flock            util-linux       util-linux            flock              -
+pgrep            procps           procps-ng             procps-ng          -
+python3          python3          python3               python3            python3
+has_redispy      python3-redis    python3-redis         py3-redis          -
+strace           strace           strace                strace             -
+valgrind         valgrind         valgrind              valgrind           -
 '
 
 torture='

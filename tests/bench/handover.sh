@@ -18,143 +18,14 @@
 set -eu
 CFLOCK=${CFLOCK:-./cflock}
 rounds=${ROUNDS:-15}
-here=$(dirname "$0")
 waiting_seconds=6
 counted_hand_overs=5
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/cflock-bench.XXXXXX")
-servers='' runners=''
-clean_up() {
-	for process in $runners $servers; do
-		kill "$process" 2>/dev/null || :
-		kill -CONT "$process" 2>/dev/null || :
-	done
-	for process in $runners $servers; do
-		wait "$process" 2>/dev/null || :
-	done
-	rm -rf "$dir"
-}
-trap clean_up EXIT
-trap 'exit 1' HUP INT TERM
-
-has() { command -v "$1" >/dev/null; }
-
-fail() {
-	echo "$*" >&2
-	tail -n 5 "$dir"/*.log >&2
-	exit 1
-}
-
-# wait_for COMMAND...: polls, up to a minute.
-wait_for() {
-	tries=600
-	until "$@" >/dev/null 2>&1; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || fail "waited too long for: $*"
-		sleep 0.1
-	done
-}
-
-${CC:-cc} -O2 -D_GNU_SOURCE -o "$dir/stamp" "$here/stamp.c"
-
-port=$((20000 + $$ % 20000))
-redis-server --port $port --bind 127.0.0.1 --dir "$dir" --save '' \
-	--appendonly no >"$dir/redis.log" 2>&1 &
-servers=$!
-wait_for redis-cli -p $port ping
-unset CFLOCK_PASSWORD REDISCLI_AUTH
+wanted='flock cflock etcdctl'
+# shellcheck source=tests/bench/peers.inc
+. "${0%/*}/peers.inc"
 # Renewals would be counted as well: there are none for 4 s.
-# Just started, it could not give a lease for a while.
-export CFLOCK_NO_GRACE=yes
-export CFLOCK_SERVER="redis://127.0.0.1:$port" CFLOCK_CONFIG='' CFLOCK_TTL=20s
-
-tools='cflock'
-if has flock; then
-	tools="flock $tools"
-	: >"$dir/file"
-	inode=$(ls -i "$dir/file")
-	inode=${inode%% *}
-fi
-if has etcd && has etcdctl; then
-	tools="$tools etcdctl"
-	# shellcheck disable=SC2086 # a list
-	etcd --data-dir "$dir/etcd" --logger zap ${ETCD_FLAGS-} \
-		--listen-client-urls "http://127.0.0.1:$((port + 1))" \
-		--advertise-client-urls "http://127.0.0.1:$((port + 1))" \
-		--listen-peer-urls "http://127.0.0.1:$((port + 2))" \
-		--initial-advertise-peer-urls "http://127.0.0.1:$((port + 2))" \
-		--initial-cluster "default=http://127.0.0.1:$((port + 2))" \
-		>"$dir/etcd.log" 2>&1 &
-	servers="$servers $!"
-	export ETCDCTL_API=3
-	export ETCDCTL_ENDPOINTS="http://127.0.0.1:$((port + 1))"
-	wait_for etcdctl endpoint health
-fi
-
-# === one holder, and others who wait =========================================
-
-# run TOOL COUNT
-run() {
-	left=$2
-	case $1 in
-	flock) set -- flock "$dir/file" ;;
-	cflock) set -- "$CFLOCK" bench ;;
-	etcdctl) set -- etcdctl lock bench ;;
-	esac
-	while [ "$left" -gt 0 ]; do
-		"$@" "$dir/stamp" "$dir/stamps" "$dir/hold" \
-			>>"$dir/runners.log" 2>&1 &
-		runners="$runners $!"
-		left=$((left - 1))
-	done
-}
-
-# are_waiting TOOL COUNT
-are_waiting() {
-	case $1 in
-	flock) grep -c -- "-> FLOCK .*:$inode " /proc/locks ;;
-	cflock) redis-cli -p $port zcard 'cflock:{bench}:line' ;;
-	etcdctl) etcdctl get --prefix bench/ --keys-only | sed 1,2d | grep -c . ;;
-	esac | grep -qx "$2"
-}
-
-has_stamps() { [ "$(wc -l <"$dir/stamps")" -eq "$1" ]; }
-
-# start TOOL COUNT: a holder that holds on, and so many others who wait.
-start() {
-	rm -f "$dir/stamps"
-	mkfifo "$dir/hold"
-	runs=$(($2 + 1))
-	run "$1" 1
-	wait_for has_stamps 1
-	run "$1" "$2"
-	wait_for are_waiting "$1" "$2"
-}
-
-# Lets all of them run, one after the other.
-let_go() {
-	exec 3>"$dir/hold"
-	rm "$dir/hold"
-	# It happens when the first sleep ends, while nothing else is started here.
-	sleep 0.2 &
-	exec 3>&-
-	sleep 0.5
-	wait_for has_stamps $((2 * runs))
-	for process in $runners; do
-		wait "$process" || fail "$process ended with $?"
-	done
-	runners=''
-}
-
-# Reads numbers; writes the median, and what a tenth is below and above.
-spread() {
-	sort -n | awk '
-		{ value[NR - 1] = $1 }
-		END {
-			tenth = int(NR / 10)
-			print value[int(NR / 2)], value[tenth], value[NR - 1 - tenth]
-		}'
-}
+ttl_s=20
 
 # === 1. how long =============================================================
 
@@ -166,14 +37,14 @@ measure() {
 		$1 != (NR % 2 ? "start" : "end") { exit 1 }
 		$1 == "start" && NR > 1 && NR <= 101 { printf "%.3f\n", $2 - end }
 		{ end = $2 }
-	' "$dir/stamps" >>"$dir/times.$2.$1" || fail "$1: two ran at once"
+	' stamps >>"times.$2.$1" || fail "$1: two ran at once"
 }
 
 show_times() {
 	for count in 2 50 500; do
 		for tool in $tools; do
-			[ ! -e "$dir/times.$count.$tool" ] ||
-				echo "$count $tool $(spread <"$dir/times.$count.$tool")"
+			[ ! -e "times.$count.$tool" ] ||
+				echo "$count $tool $(spread <"times.$count.$tool")"
 		done
 	done | awk '
 		{
@@ -232,9 +103,9 @@ commands() {
 # well.  All that were stopped for longer than they rest give theirs at once,
 # and after that it is quiet for a while.
 fall_in_step() {
-	pkill -STOP -P $$ -x "${CFLOCK##*/}" || :
+	pkill -STOP -P $$ -x cflock || :
 	sleep 1.25
-	pkill -CONT -P $$ -x "${CFLOCK##*/}" || :
+	pkill -CONT -P $$ -x cflock || :
 }
 
 # Sets $before.
@@ -262,19 +133,19 @@ count_commands() {
 	if [ "$1" = 500 ]; then
 		before=$(commands)
 		sleep $waiting_seconds
-		difference "$before" "$(commands)" >"$dir/waiting"
+		difference "$before" "$(commands)" >waiting
 	fi
 	hand_over=0
 	while [ $hand_over -lt $counted_hand_overs ]; do
 		hand_over=$((hand_over + 1))
 		fall_in_step
 		wait_for_quiet
-		: >"$dir/hold"
+		: >hold
 		wait_for has_stamps $((2 * hand_over + 1))
 		# Some are sent when the next command has started.
 		sleep 0.1
-		difference "$before" "$(commands)" >>"$dir/commands.$1"
-		run cflock 1
+		difference "$before" "$(commands)" >>"commands.$1"
+		run_stamp cflock 1
 		runs=$((runs + 1))
 		wait_for are_waiting cflock "$1"
 	done
@@ -295,15 +166,15 @@ form='%-32s %8s %17s\n'
 printf "$form" 'commands per hand-over' 'sent' 'within scripts'
 failed=0
 for count in 2 50 500; do
-	sent=$(median 1 "$dir/commands.$count")
+	sent=$(median 1 "commands.$count")
 	# shellcheck disable=SC2059
 	printf "$form" "$count waiters" "$sent" \
-		"$(median 2 "$dir/commands.$count")"
+		"$(median 2 "commands.$count")"
 	if [ "$sent" -gt 6 ]; then
 		echo "   that is more than 6" >&2
 		failed=1
 	fi
-	if [ "$sent" != "$(median 1 "$dir/commands.2")" ]; then
+	if [ "$sent" != "$(median 1 commands.2)" ]; then
 		echo "   that is not the same as with 2" >&2
 		failed=1
 	fi
@@ -311,7 +182,7 @@ done
 echo
 # shellcheck disable=SC2059
 printf "$form" 'commands a waiter a second' 'sent' 'within scripts'
-read -r sent within <"$dir/waiting"
+read -r sent within <waiting
 per_second() {
 	awk "BEGIN { printf \"%.2f\", $1 / 500 / $waiting_seconds }"
 }

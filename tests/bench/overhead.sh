@@ -13,95 +13,29 @@
 set -eu
 CFLOCK=${CFLOCK:-./cflock}
 rounds=${ROUNDS:-200}
-here=$(dirname "$0")
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/cflock-bench.XXXXXX")
-servers=''
-clean_up() {
-	for server in $servers; do
-		kill "$server" 2>/dev/null || :
-		wait "$server" 2>/dev/null || :
-	done
-	rm -rf "$dir"
-}
-trap clean_up EXIT
-trap 'exit 1' HUP INT TERM
-
-has() { command -v "$1" >/dev/null; }
-
-# until_ready NAME COMMAND...
-until_ready() {
-	name=$1 tries=300
-	shift
-	until "$@" >/dev/null 2>&1; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || {
-			echo "$name did not start; see the end of its log:" >&2
-			tail -n 5 "$dir/$name.log" >&2
-			exit 1
-		}
-		sleep 0.1
-	done
-}
-
-${CC:-cc} -O2 -D_GNU_SOURCE -o "$dir/stopwatch" "$here/stopwatch.c"
-
-redis-server --port 0 --unixsocket "$dir/redis.sock" --dir "$dir" --save '' \
-	--appendonly no >"$dir/redis.log" 2>&1 &
-servers=$!
-until_ready redis redis-cli -s "$dir/redis.sock" ping
-
-unset CFLOCK_TTL CFLOCK_PASSWORD REDISCLI_AUTH
-# Just started, it could not give a lease for a while.
-export CFLOCK_NO_GRACE=yes
-export CFLOCK_SERVER="unix://$dir/redis.sock" CFLOCK_CONFIG=
-
-# What people write by hand: no renewal, and nobody stops the command in time.
-cat >"$dir/by-hand" <<END
-#!/bin/sh
-[ "\$(redis-cli -s '$dir/redis.sock' SET by-hand \$\$ NX PX 10000)" = OK ] || exit 1
-true
-code=\$?
-redis-cli -s '$dir/redis.sock' DEL by-hand
-exit \$code
-END
-chmod +x "$dir/by-hand"
+wanted='flock cflock etcdctl by-hand'
+# shellcheck source=tests/bench/peers.inc
+. "${0%/*}/peers.inc"
 
 set -- true
 rows='true'
-if has flock; then
-	set -- "$@" , flock "$dir/file" true
+for tool in $tools; do
+	# shellcheck disable=SC2046 # words
+	set -- "$@" , $(under "$tool" bench) true
+	case $tool in
+	flock) row='flock FILE true' ;;
+	by-hand) row='redis-cli SET NX PX; true; EVAL' ;;
+	*) row="$(label "$tool") NAME true" ;;
+	esac
 	rows="$rows
-flock FILE true"
-fi
-set -- "$@" , "$CFLOCK" bench true
-rows="$rows
-cflock NAME true"
-if has etcd && has etcdctl; then
-	port=$((20000 + $$ % 20000))
-	# shellcheck disable=SC2086 # a list
-	etcd --data-dir "$dir/etcd" --logger zap ${ETCD_FLAGS-} \
-		--listen-client-urls "http://127.0.0.1:$port" \
-		--advertise-client-urls "http://127.0.0.1:$port" \
-		--listen-peer-urls "http://127.0.0.1:$((port + 1))" \
-		--initial-advertise-peer-urls "http://127.0.0.1:$((port + 1))" \
-		--initial-cluster "default=http://127.0.0.1:$((port + 1))" \
-		>"$dir/etcd.log" 2>&1 &
-	servers="$servers $!"
-	export ETCDCTL_API=3 ETCDCTL_ENDPOINTS="http://127.0.0.1:$port"
-	until_ready etcd etcdctl endpoint health
-	set -- "$@" , etcdctl lock bench true
-	rows="$rows
-etcdctl lock NAME true"
-fi
-set -- "$@" , "$dir/by-hand"
-rows="$rows
-redis-cli SET NX PX; true; DEL"
+$row"
+done
 
-"$dir/stopwatch" "$rounds" "$@" >"$dir/times"
+stopwatch "$rounds" "$@" >run.times
 
 echo "$rounds runs each, in turns; ms"
-echo "$rows" | paste -d ' ' "$dir/times" - | awk '
+echo "$rows" | paste -d ' ' run.times - | awk '
 	{
 		median[NR] = $1; low[NR] = $2; high[NR] = $3
 		$1 = $2 = $3 = ""; sub(/^ */, ""); name[NR] = $0
