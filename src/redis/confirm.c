@@ -4,16 +4,18 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "clock.h"
 #include "redis/sentinel.h"
 
-bool confirm_begin(struct link *link, bool was_closed,
-		   const struct link_wait *wait)
+/* A sentinel that takes longer does not keep the renewal up. */
+#define CONFIRM_NS (500 * NS_PER_MS)
+
+void confirm_begin(struct link *link, const struct link_wait *wait)
 {
-	if (was_closed || !link->sentinels)
-		return false;
-	sentinels_begin(link->sentinels, wait);
-	return true;
+	if (link->sentinels)
+		sentinels_begin(link->sentinels, CONFIRM_NS, wait);
 }
 
 /* In `context` is the link. */
@@ -27,35 +29,66 @@ static bool has_ended(void *context)
 void confirm_finish(struct link *link, const struct link_wait *wait)
 {
 	struct link *links[URL_HOSTS_MAX + 1] = { link };
-	int count = sentinels_links(link->sentinels, links + 1);
-	int err = link_go_on(links, 1 + count, wait, has_ended, link);
+	int count = 1, err;
 
+	if (link->sentinels)
+		count += sentinels_links(link->sentinels, links + 1);
+	err = link_go_on(links, count, wait, has_ended, link);
 	link_give_up(links, 1, err ? err : -ETIMEDOUT);
+}
+
+static bool is_named(const struct link *link,
+		     const struct sentinels_answer *answer)
+{
+	const struct address *address = &link->addresses[link->address];
+
+	return link->address < link->address_count &&
+	       answer->port == ntohs(address->to.any.sa_family == AF_INET6
+					     ? address->to.v6.sin6_port
+					     : address->to.v4.sin_port) &&
+	       strcmp(answer->host, address->name) == 0;
 }
 
 int confirm_end(struct link *link, const struct link_wait *wait)
 {
-	struct address named[RESOLVE_ADDRESSES_MAX];
+	struct sentinels_answer answer;
 	char error[STORE_ERROR_MAX];
-	int i, count;
+	int err;
 
-	count = sentinels_end(link->sentinels, wait, named, error,
-			      sizeof(error));
-	if (count < 0 && count != -ECANCELED &&
-	    sentinels_were_connected(link->sentinels))
-		count = sentinels_ask(link->sentinels, wait, named, error,
-				      sizeof(error));
-	if (count < 0)
-		return count == -ECANCELED ? count : 0;
-	for (i = 0; i < count; i++)
-		if (link->address < link->address_count &&
-		    resolve_is_same(&named[i], &link->addresses[link->address]))
-			return 0;
+	if (!link->sentinels)
+		return 0;
+	err = sentinels_end(link->sentinels, wait, &answer, error,
+			    sizeof(error));
+	/* Those that are not heard may be behind connections that have died. */
+	if (err != -ECANCELED && !answer.is_majority && !answer.is_fresh) {
+		sentinels_close(link->sentinels);
+		sentinels_begin(link->sentinels, CONFIRM_NS, wait);
+		err = sentinels_end(link->sentinels, wait, &answer, error,
+				    sizeof(error));
+	}
+	if (err == -ECANCELED)
+		return err;
+	if (!answer.answers || (!err && is_named(link, &answer)))
+		return 0;
 	link_close(link);
-	snprintf(link->error, sizeof(link->error),
-		 "the sentinels of %.600s name another master meanwhile",
-		 link->address_text);
+	if (err)
+		memcpy(link->error, error, sizeof(link->error));
+	else
+		snprintf(
+			link->error, sizeof(link->error),
+			"the sentinels of %.600s name another master meanwhile",
+			link->address_text);
 	return -EAGAIN;
+}
+
+int confirm(struct link *link, const struct link_wait *wait)
+{
+	int err;
+
+	confirm_begin(link, wait);
+	err = confirm_end(link, wait);
+	confirm_drop(link);
+	return err;
 }
 
 void confirm_drop(struct link *link)

@@ -1,35 +1,38 @@
 /*
  * Whether a grant or a renewal counts.  After a fail-over the old master may go on
- * being one for a while, and whoever is connected there would not notice.  So the
- * sentinels are asked beside the request: if one behind the other still names it,
- * nobody was sent to the new master before we asked, and whoever is sent there
- * later waits for a ttl; ours counts from before.
+ * being one for a while, and whoever is connected there would not notice.  So its
+ * sentinels are asked as well, and it counts while they name that master.
+ *
+ * Beside a renewal: if they named it after the lease's new beginning, nobody was
+ * sent to the new master before that, and there a new lease has to wait for a ttl.
+ *
+ * Behind a grant: a holder that has gone to the new master has its lease there
+ * without waiting, while the old one lets it expire and grants it to us.  That
+ * cannot be in the first part of a ttl, in which it need not renew: so long, to
+ * have asked before is enough.
  */
 #ifndef CFLOCK_REDIS_CONFIRM_H
 #define CFLOCK_REDIS_CONFIRM_H
 
-#include <stdbool.h>
-
 #include "redis/link.h"
 
-/*
- * Behind the beginning of a call on `link`: begins to ask its sentinels, beside it.
- * False when there are none, or when they were just asked, as `was_closed` says:
- * the link had no connection before.
- */
-bool confirm_begin(struct link *link, bool was_closed,
-		   const struct link_wait *wait);
+/* Begins to ask them, beside the call that was begun on `link`, if there are any. */
+void confirm_begin(struct link *link, const struct link_wait *wait);
 
 /* Goes on with both until the link's call has ended. */
 void confirm_finish(struct link *link, const struct link_wait *wait);
 
 /*
- * When the call has ended well: 0 when the sentinels name the server that it went
- * to, or none answers; -EAGAIN, with the connection closed; or -ECANCELED.
+ * 0 when they name the server that the call went to, or none of them answers;
+ * -EAGAIN, with the connection closed and a line in the link's error; or
+ * -ECANCELED.  The connections to them stay.
  */
 int confirm_end(struct link *link, const struct link_wait *wait);
 
-/* When it has not, or to be asked no more: closes the connections to them. */
+/* All of it, behind the call; by connections of its own. */
+int confirm(struct link *link, const struct link_wait *wait);
+
+/* To be asked no more: closes the connections to them. */
 void confirm_drop(struct link *link);
 
 #endif

@@ -610,7 +610,6 @@ void link_begin(struct link *link, const struct call *call,
 	link->redirections = 0;
 	link->was_sent = false;
 	link->answer = NULL;
-	link->address = 0;
 	link->passing_err = 0;
 	if (link->conn.fd >= 0) {
 		link->stale = link->unanswered;
@@ -619,6 +618,7 @@ void link_begin(struct link *link, const struct call *call,
 		step(link, false);
 		return;
 	}
+	link->address = 0;
 	err = find_tls(link);
 	if (!err)
 		err = find_addresses(link, wait);

@@ -12,10 +12,7 @@
 #include "log.h"
 #include "redis/reply.h"
 
-/*
- * A sentinel that does not answer in this time has no vote; at most half of
- * what the call has: the other half is for the master.
- */
+/* To find the master, a sentinel has so long to answer, or it has no vote. */
 #define ASK_NS (1 * NS_PER_S)
 
 /* So many questions one may not have answered yet, before it is connected anew. */
@@ -44,7 +41,7 @@ struct sentinels {
 	struct call call;
 	/* Of the asking that has begun: */
 	int64_t until_ns;
-	bool were_connected; /* one of them at least, since an earlier one */
+	bool is_fresh;
 	int count;
 	struct link links[];
 };
@@ -150,7 +147,7 @@ static void take_vote(struct link *link, struct vote *vote)
 	char cause[STORE_ERROR_MAX];
 
 	memset(vote, 0, sizeof(*vote));
-	if (link->err || !link->answer) {
+	if (link->stage != LINK_IDLE || link->err || !link->answer) {
 		vote->err = link->err ? link->err : -EAGAIN;
 		return;
 	}
@@ -214,6 +211,9 @@ static bool is_settled(void *context)
 static int rank(int err)
 {
 	if (err == -ECANCELED)
+		return 4;
+	/* It may be there all the same. */
+	if (err == -ETIMEDOUT)
 		return 3;
 	if (!store_error_is_final(err))
 		return 2;
@@ -249,7 +249,7 @@ static int tell_silence(const struct sentinels *sentinels,
 
 /* The index of the vote that counts, or a negative errno. */
 static int judge(const struct sentinels *sentinels, const struct vote *votes,
-		 char *error, size_t size)
+		 int *answered, char *error, size_t size)
 {
 	int i, answers = 0, first = -1;
 
@@ -260,6 +260,7 @@ static int judge(const struct sentinels *sentinels, const struct vote *votes,
 		if (first < 0 && votes[i].kind == VOTE_MASTER)
 			first = i;
 	}
+	*answered = answers;
 	if (!answers)
 		return tell_silence(sentinels, votes, error, size);
 	i = find_majority(votes, sentinels->count, answers);
@@ -306,11 +307,13 @@ static void look_up(struct sentinels *sentinels, const struct link_wait *wait)
 	}
 }
 
-void sentinels_begin(struct sentinels *sentinels, const struct link_wait *wait)
+void sentinels_begin(struct sentinels *sentinels, int64_t most_ns,
+		     const struct link_wait *wait)
 {
+	int64_t now_ns = clock_boot_ns();
 	const struct link_wait part = {
-		.deadline_ns = least(clock_boot_ns() + ASK_NS,
-				     (clock_boot_ns() + wait->deadline_ns) / 2),
+		.deadline_ns = now_ns +
+			       least(most_ns, (wait->deadline_ns - now_ns) / 2),
 		.cancel_fd = wait->cancel_fd,
 	};
 	struct call *call = &sentinels->call;
@@ -323,16 +326,19 @@ void sentinels_begin(struct sentinels *sentinels, const struct link_wait *wait)
 	/* One that is slow may still answer the question before. */
 	call->behind = true;
 	sentinels->until_ns = part.deadline_ns;
-	sentinels->were_connected = false;
+	sentinels->is_fresh = true;
 	for (i = 0; i < sentinels->count; i++) {
 		struct link *link = &sentinels->links[i];
 
-		if (!link->address_count)
+		if (link->stage == LINK_CONNECTING) {
+			link->deadline_ns = link->share_ns = part.deadline_ns;
 			continue;
+		}
 		if (link->is_refused || link->unanswered > LATE_MOST)
 			link_abort(link);
-		sentinels->were_connected |= link->conn.fd >= 0;
-		link_begin(link, call, &part);
+		sentinels->is_fresh &= link->conn.fd < 0;
+		if (link->address_count)
+			link_begin(link, call, &part);
 	}
 }
 
@@ -348,8 +354,7 @@ int sentinels_links(struct sentinels *sentinels,
 }
 
 int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
-		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
-		  size_t size)
+		  struct sentinels_answer *answer, char *error, size_t size)
 {
 	const struct link_wait part = { .deadline_ns = sentinels->until_ns,
 					.cancel_fd = wait->cancel_fd };
@@ -360,12 +365,15 @@ int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
 					: link_go_on(links, count, &part,
 						     is_settled, sentinels);
 
-	link_give_up(links, count, err ? err : -ETIMEDOUT);
-	/* In all its time: the connection may be dead. */
-	for (i = 0; err && i < count; i++)
-		if (links[i]->err)
+	for (i = 0; i < count; i++) {
+		/* Given up each time, one that is slow to connect never would. */
+		if (!err && links[i]->stage == LINK_CONNECTING)
+			continue;
+		link_give_up(&links[i], 1, err ? err : -ETIMEDOUT);
+		/* In all its time: the connection may be dead. */
+		if (err && links[i]->err)
 			link_abort(links[i]);
-
+	}
 	for (i = 0; i < sentinels->count; i++) {
 		struct link *link = &sentinels->links[i];
 
@@ -374,26 +382,18 @@ int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
 			freeReplyObject(link->answer);
 		link->answer = NULL;
 	}
-	counts = judge(sentinels, votes, error, size);
+	memset(answer, 0, sizeof(*answer));
+	answer->is_fresh = sentinels->is_fresh;
+	counts = judge(sentinels, votes, &answer->answers, error, size);
+	if (err == -ECANCELED)
+		return err;
 	if (counts < 0)
 		return counts;
-
-	/* A name only where the sentinels announce names. */
-	count = resolve_host(votes[counts].host, votes[counts].port,
-			     wait->deadline_ns, wait->cancel_fd, addresses);
-	if (count > 0) {
-		sentinels->was_found = true;
-		return count;
-	}
-	snprintf(error, size,
-		 "cannot find the host \"%s\", which the sentinels name",
-		 votes[counts].host);
-	return count == -ECANCELED ? count : -EAGAIN;
-}
-
-bool sentinels_were_connected(const struct sentinels *sentinels)
-{
-	return sentinels->were_connected;
+	answer->is_majority = 2 * count_alike(votes, sentinels->count, counts) >
+			      sentinels->count;
+	memcpy(answer->host, votes[counts].host, sizeof(answer->host));
+	answer->port = votes[counts].port;
+	return 0;
 }
 
 void sentinels_close(struct sentinels *sentinels)
@@ -416,14 +416,28 @@ int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
 		  size_t size)
 {
 	struct link_wait part = { .cancel_fd = wait->cancel_fd };
+	struct sentinels_answer answer;
 	int64_t now_ns = clock_boot_ns();
-	int count;
+	int err, count;
 
 	sentinels_close(sentinels);
 	part.deadline_ns = now_ns + (wait->deadline_ns - now_ns) / 2;
 	look_up(sentinels, &part);
-	sentinels_begin(sentinels, wait);
-	count = sentinels_end(sentinels, wait, addresses, error, size);
+	sentinels_begin(sentinels, ASK_NS, wait);
+	err = sentinels_end(sentinels, wait, &answer, error, size);
 	sentinels_close(sentinels);
-	return count;
+	if (err)
+		return err;
+
+	/* A name only where the sentinels announce names. */
+	count = resolve_host(answer.host, answer.port, wait->deadline_ns,
+			     wait->cancel_fd, addresses);
+	if (count > 0) {
+		sentinels->was_found = true;
+		return count;
+	}
+	snprintf(error, size,
+		 "cannot find the host \"%s\", which the sentinels name",
+		 answer.host);
+	return count == -ECANCELED ? count : -EAGAIN;
 }

@@ -33,20 +33,28 @@ int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
 		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
 		  size_t size);
 
+/* What they say in one asking. */
+struct sentinels_answer {
+	int answers;      /* so many of them have answered */
+	bool is_majority; /* of all, not only of those, says what follows */
+	bool is_fresh;    /* on connections that were made for it alone */
+	char host[URL_HOST_MAX];
+	int port;
+};
+
 /*
- * The same in two halves, so that others are asked meanwhile: begins; the links
- * that have not answered, which may be gone on with, or not; and the end, which
- * waits for what is wanting.  The connections stay for the next asking.
+ * The asking alone, in two halves, so that another is asked meanwhile.  It begins,
+ * for `most_ns` at most, on connections that stay for the next asking; no name is
+ * looked up.  The links that are still to answer may be gone on with, or not.  The
+ * end waits for what is wanting, and returns 0 with all of the answer, or a
+ * negative errno with a line in `error`, and how many have answered.
  */
-void sentinels_begin(struct sentinels *sentinels, const struct link_wait *wait);
+void sentinels_begin(struct sentinels *sentinels, int64_t most_ns,
+		     const struct link_wait *wait);
 int sentinels_links(struct sentinels *sentinels,
 		    struct link *links[URL_HOSTS_MAX]);
 int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
-		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
-		  size_t size);
-
-/* True when it was begun by a connection of before: which may have been dead. */
-bool sentinels_were_connected(const struct sentinels *sentinels);
+		  struct sentinels_answer *answer, char *error, size_t size);
 
 /* Also ends an asking that has begun. */
 void sentinels_close(struct sentinels *sentinels);

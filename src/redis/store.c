@@ -118,36 +118,15 @@ static void finish(struct store *store, const struct link_wait *wait)
 	link_finish(&link, 1, wait, NULL, NULL);
 }
 
-/* The same for a request that its sentinels are to confirm; whether they are asked. */
-static bool finish_confirmed(struct store *store, bool was_closed,
-			     const struct link_wait *wait)
+/* === the requests ======================================================= */
+
+/* What a grant is that the sentinels are asked about behind it. */
+static int confirmed(struct store *store, const struct link_wait *wait)
 {
-	struct link *link = &store->single.link;
+	int err = confirm(&store->single.link, wait);
 
-	if (!confirm_begin(link, was_closed, wait)) {
-		finish(store, wait);
-		return false;
-	}
-	confirm_finish(link, wait);
-	return true;
-}
-
-/* A grant, or a renewal, counts when the sentinels confirm it, if they are asked. */
-static int confirm(struct store *store, const struct link_wait *wait,
-		   int result)
-{
-	struct link *link = &store->single.link;
-	int err;
-
-	if (result != STORE_DONE) {
-		confirm_drop(link);
-		return result;
-	}
-	err = confirm_end(link, wait);
 	return err ? err : STORE_DONE;
 }
-
-/* === the requests ======================================================= */
 
 /*
  * What too few replicas have is no grant: meanwhile, others may have it.  Where
@@ -178,7 +157,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	char token[STORE_TOKEN_MAX];
 	struct request request;
 	struct instant sent;
-	bool was_closed = store->single.link.conn.fd < 0, is_asked;
+	bool was_closed = store->single.link.conn.fd < 0;
 	int result;
 
 	if (store->quorum)
@@ -187,13 +166,13 @@ int store_acquire(struct store *store, const struct claim *claim,
 	sent = clock_now();
 	single_begin_acquire(&store->single, &request, claim, "", &no_vote,
 			     &wait);
-	is_asked = finish_confirmed(store, was_closed, &wait);
+	finish(store, &wait);
 	result = single_end_acquire(&store->single, &request, token, refusal);
-	if (is_asked) {
-		result = confirm(store, &wait, result);
-		/* Who waits, or holds, is not to keep these open. */
-		confirm_drop(&store->single.link);
-	}
+	/* To connect, they have just been asked. */
+	if (result == STORE_DONE &&
+	    !(was_closed && clock_elapsed_ns(sent, clock_now()) <
+				    claim->spare_ms * NS_PER_MS))
+		result = confirmed(store, &wait);
 	if (result == STORE_DONE) {
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
@@ -226,7 +205,6 @@ static int reclaim(struct store *store, const struct claim *claim,
 {
 	struct link *link = &store->single.link;
 	char token[STORE_TOKEN_MAX], error[STORE_ERROR_MAX];
-	bool was_closed = link->conn.fd < 0, is_asked;
 	struct request request;
 	struct refusal refusal;
 	int result;
@@ -238,10 +216,10 @@ static int reclaim(struct store *store, const struct claim *claim,
 	memcpy(error, link->error, sizeof(error));
 	single_begin_acquire(&store->single, &request, claim, grant->token,
 			     &no_vote, wait);
-	is_asked = finish_confirmed(store, was_closed, wait);
+	finish(store, wait);
 	result = single_end_acquire(&store->single, &request, token, &refusal);
-	if (is_asked)
-		result = confirm(store, wait, result);
+	if (result == STORE_DONE)
+		result = confirmed(store, wait);
 	if (link->err ||
 	    (result != STORE_REFUSED && !store_error_is_final(result)))
 		return result;
@@ -254,19 +232,27 @@ int store_renew(struct store *store, const struct claim *claim,
 		struct asked *asked)
 {
 	const struct link_wait wait = service_wait(store, deadline_ns);
-	bool was_closed = store->single.link.conn.fd < 0, is_asked;
+	struct link *link = &store->single.link;
+	bool was_closed = link->conn.fd < 0;
 	struct request request;
-	int result;
+	int result, err = 0;
 
 	if (store->quorum)
 		return quorum_renew(store->quorum, claim, grant, stands, &wait,
 				    asked);
 	single_begin_renew(&store->single, &request, claim, grant->token,
 			   &wait);
-	is_asked = finish_confirmed(store, was_closed, &wait);
+	/* To connect, they have just been asked. */
+	if (!was_closed)
+		confirm_begin(link, &wait);
+	confirm_finish(link, &wait);
 	result = single_end_renew(&store->single, &request, asked);
-	if (is_asked)
-		result = confirm(store, &wait, result);
+	if (result == STORE_DONE && !was_closed)
+		err = confirm_end(link, &wait);
+	else
+		confirm_drop(link);
+	if (err)
+		return err;
 	if (result != STORE_REFUSED || !stands)
 		return result;
 	result = reclaim(store, claim, grant, &wait);
