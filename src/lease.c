@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+/* The manual tells of these figures, and src/README where else they count. */
+
 /* For clocks whose rates differ, and for their resolution. */
 #define RATE_MARGIN_DIVISOR 10
 #define RESOLUTION_MARGIN_NS (5 * NS_PER_MS)
@@ -11,9 +13,6 @@
 /* The time that killing a tree may take; less for short leases. */
 #define KILL_MARGIN_NS (250 * NS_PER_MS)
 #define KILL_MARGIN_DIVISOR 10
-
-/* Three tries until the lease counts as lost: at 0, 1/3 and 2/3 of the way. */
-#define RENEWALS_UNTIL_LOST 3
 
 int lease_policy_init(struct lease_policy *policy, int64_t ttl_ns,
 		      int renew_by_percent, const char **why)
@@ -39,7 +38,7 @@ int lease_policy_init(struct lease_policy *policy, int64_t ttl_ns,
 	}
 
 	policy->ttl_ns = ttl_ns;
-	policy->renew_every_ns = renew_by_ns / RENEWALS_UNTIL_LOST;
+	policy->renew_every_ns = renew_by_ns / LEASE_RENEWALS_UNTIL_LOST;
 	policy->renew_by_ns = renew_by_ns;
 	policy->kill_at_ns = kill_at_ns;
 	return 0;

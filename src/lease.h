@@ -30,6 +30,9 @@
 #define LEASE_TTL_MIN_NS (200 * NS_PER_MS)
 #define LEASE_TTL_MAX_NS (3600 * NS_PER_S)
 
+/* Tries to renew until the lease counts as lost: at 0, 1/3 and 2/3 of the way. */
+#define LEASE_RENEWALS_UNTIL_LOST 3
+
 struct lease_policy {
 	int64_t ttl_ns;
 	int64_t renew_every_ns; /* a third of renew_by_ns */

@@ -9,6 +9,7 @@
 #include "credentials.h"
 #include "duration.h"
 #include "exitcodes.h"
+#include "lease.h"
 #include "signame.h"
 #include "tlsprogram.h"
 
@@ -20,8 +21,6 @@
 
 #define SLOTS_MAX 1000000
 #define MIN_REPLICAS_MAX 1000
-#define TTL_MIN_NS (200 * NS_PER_MS)
-#define TTL_MAX_NS (3600 * NS_PER_S)
 
 static int bad_value(const struct optvalues *values)
 {
@@ -320,7 +319,7 @@ static int set_ttl(struct optvalues *values, const char *value)
 
 	if (rc < 0)
 		return rc;
-	if (ns < TTL_MIN_NS || ns > TTL_MAX_NS)
+	if (ns < LEASE_TTL_MIN_NS || ns > LEASE_TTL_MAX_NS)
 		return refuse(values, "it must be 200ms to 1h");
 	values->options.ttl_ns = ns;
 	return 0;

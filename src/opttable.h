@@ -1,6 +1,6 @@
 /*
  * Every option, once: the command line, environment and configuration files
- * are read, and --help is written, by this table.  For options.c only.
+ * are read, and --help is written, by this table.  For options.c and usage.c only.
  */
 #ifndef CFLOCK_OPTTABLE_H
 #define CFLOCK_OPTTABLE_H

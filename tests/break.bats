@@ -90,7 +90,7 @@ has_line_of() {
 	# Repeated after an error, it is the same asking still.
 	id=$(rcli get "$key")
 	for _ in 1 2; do
-		script break ask "${id%/*}" "who it is" 60000 one
+		script break ask "${id%/*}" "who it is" 60000 one 3
 		told() { [ "$(wc -l <"$work/log")" -ge 4 ]; }
 		wait_until told
 		sleep 0.5
@@ -114,7 +114,7 @@ has_line_of() {
 	for ttl in 60000 3600000; do
 		empty_redis
 		script acquire me "$ttl" $((ttl * 4 / 10)) shared '' 0 '' '' host 1 user command ''
-		within $((ttl / 5 - 3000)) "$(script break ask me w 1 1 | sed -n 2p)" $((ttl / 5 + 1)) "ms until it is told"
+		within $((ttl / 5 - 3000)) "$(script break ask me w 1 1 3 | sed -n 2p)" $((ttl / 5 + 1)) "ms until it is told"
 	done
 	empty_redis
 	script acquire old 30000 29800 exclusive '' 0 '' '' host 1 user command ''
@@ -122,7 +122,7 @@ has_line_of() {
 	is_taken() { [ "$(script acquire new 9000 3000 exclusive wait 0 '' '' host 1 user command '' | sed -n 2p)" = taken ]; }
 	wait_until is_taken
 	left=$(($(rcli pttl "$key") - 9000))
-	within $((left - 3000)) "$(script break ask new w 1 1 | sed -n 2p)" $((left + 2002)) "ms until it is told"
+	within $((left - 3000)) "$(script break ask new w 1 1 3 | sed -n 2p)" $((left + 2002)) "ms until it is told"
 }
 
 @test "break: who takes its time keeps its lease" {
@@ -226,7 +226,7 @@ has_line_of() {
 @test "break --force: who has come meanwhile is not meant" {
 	script acquire me 3000 1000 exclusive '' 0 '' '' host 1 user command ''
 	[ "$(script break force other somebody | head -n 1)" = 0 ]
-	[ "$(script break ask other somebody 1000 1 | head -n 1)" = 0 ]
+	[ "$(script break ask other somebody 1000 1 3 | head -n 1)" = 0 ]
 	[[ $(rcli get "$key") == me/* ]]
 }
 

@@ -5,6 +5,7 @@
 --       3 who wants it, for people
 --       4 ask: ms for which that is to be told to them, at least
 --       5 ask: which asking this is, without blanks: each is told once
+--       6 ask: how often a holder renews until its lease counts as lost
 --
 -- "ask" is told to each with its renewals, which go on.  "force": no renewal of
 -- theirs succeeds any more, and the lock stays shut until all of their leases are
@@ -29,10 +30,10 @@ if how == 'ask' then
 				math.max(tonumber(ARGV[4]), holder.ends - now))
 			count = count + 1
 			-- Of what was left when its lease began, without `spare`, it
-			-- renews after a third; less is left by now.
+			-- renews after so great a part; less is left by now.
 			local begun = math.max(now, holder.started and now or holder.from)
 			told = math.max(told,
-				begun + (holder.ends - begun - (holder.spare or 0)) / 3)
+				begun + (holder.ends - begun - (holder.spare or 0)) / ARGV[6])
 		end
 	end
 	return {count, math.ceil(told - now)}

@@ -30,7 +30,7 @@ struct conn {
 	size_t out_length, out_sent;
 	size_t unread; /* bytes taken in since the last reply */
 	size_t most;   /* more than that is no reply; 0: a default */
-	struct tls_context *tls_context; /* borrowed; NULL: no TLS */
+	struct tls_context *tls_context; /* a share of it; NULL: no TLS */
 	struct tls *tls;
 	bool shaking_hands; /* as far as TLS came, also when it is closed */
 	char error[TLS_ERROR_MAX]; /* why TLS failed, if it did; also then */

@@ -106,10 +106,11 @@ struct link {
 	int64_t share_ns;    /* until when it is */
 	int64_t deadline_ns; /* of the call */
 	int cancel_fd;
-	int redirections;   /* so far */
-	bool was_sent;      /* a part of it at least: it may be carried out */
-	int err;            /* of the call: 0, or a negative errno */
-	redisReply *answer; /* of a call that has ended well */
+	int redirections; /* so far */
+	bool was_sent;    /* a part of it at least: it may be carried out */
+	int err;          /* of the call: 0, or a negative errno */
+	redisReply *
+		answer; /* of a call that has ended well: the caller's to free */
 
 	char error[STORE_ERROR_MAX]; /* why the last call failed */
 };
@@ -118,7 +119,7 @@ struct link {
 struct link_wait {
 	int64_t deadline_ns;
 	int cancel_fd; /* -1: none; readable: ends it with -ECANCELED */
-	/* Called when all that can be sent is on its way; NULL: nothing. */
+	/* Called when a call waits for its answer; NULL: nothing. */
 	void (*meanwhile)(void *);
 	void *context;
 };

@@ -21,17 +21,17 @@
 #define PORT_MAX 65535
 
 /* What a sentinel says. */
-enum vote_kind {
-	VOTE_NONE,    /* no answer, or none that counts */
-	VOTE_UNKNOWN, /* it knows no master of that name */
-	VOTE_MASTER,
+enum said_kind {
+	SAID_NOTHING, /* no answer, or none that counts */
+	SAID_UNKNOWN, /* it knows no master of that name */
+	SAID_MASTER,
 };
 
-struct vote {
-	enum vote_kind kind;
+struct said {
+	enum said_kind kind;
 	char host[URL_HOST_MAX];
 	int port;
-	int err; /* VOTE_NONE: why, with a line in the link's error */
+	int err; /* SAID_NOTHING: why, with a line in the link's error */
 };
 
 struct sentinels {
@@ -120,7 +120,7 @@ void sentinels_free(struct sentinels *sentinels)
 
 /* === what they say ====================================================== */
 
-static bool fill_master(const redisReply *reply, struct vote *vote)
+static bool fill_master(const redisReply *reply, struct said *vote)
 {
 	const redisReply *host, *port;
 	char *end;
@@ -142,7 +142,7 @@ static bool fill_master(const redisReply *reply, struct vote *vote)
 	return true;
 }
 
-static void take_vote(struct link *link, struct vote *vote)
+static void take_vote(struct link *link, struct said *vote)
 {
 	char cause[STORE_ERROR_MAX];
 
@@ -152,9 +152,9 @@ static void take_vote(struct link *link, struct vote *vote)
 		return;
 	}
 	if (link->answer->type == REDIS_REPLY_NIL) {
-		vote->kind = VOTE_UNKNOWN;
+		vote->kind = SAID_UNKNOWN;
 	} else if (fill_master(link->answer, vote)) {
-		vote->kind = VOTE_MASTER;
+		vote->kind = SAID_MASTER;
 	} else {
 		vote->err = reply_error(link->answer, cause, sizeof(cause));
 		if (vote->err == -EPROTO)
@@ -165,7 +165,7 @@ static void take_vote(struct link *link, struct vote *vote)
 }
 
 /* How many say the same as votes[i]. */
-static int count_alike(const struct vote *votes, int count, int i)
+static int count_alike(const struct said *votes, int count, int i)
 {
 	int j, alike = 0;
 
@@ -176,13 +176,13 @@ static int count_alike(const struct vote *votes, int count, int i)
 	return alike;
 }
 
-/* The index of one that says what more than `half` of them say; or -1. */
-static int find_majority(const struct vote *votes, int count, int of)
+/* The index of one that says what more than half of `of` say; or -1. */
+static int find_majority(const struct said *votes, int count, int of)
 {
 	int i;
 
 	for (i = 0; i < count; i++)
-		if (votes[i].kind != VOTE_NONE &&
+		if (votes[i].kind != SAID_NOTHING &&
 		    2 * count_alike(votes, count, i) > of)
 			return i;
 	return -1;
@@ -192,7 +192,7 @@ static int find_majority(const struct vote *votes, int count, int of)
 static bool is_settled(void *context)
 {
 	struct sentinels *sentinels = context;
-	struct vote votes[URL_HOSTS_MAX] = { 0 };
+	struct said votes[URL_HOSTS_MAX] = { 0 };
 	int i;
 
 	for (i = 0; i < sentinels->count; i++) {
@@ -225,7 +225,7 @@ static int rank(int err)
  * them refuses us, in any case, as it will go on to.
  */
 static int tell_silence(const struct sentinels *sentinels,
-			const struct vote *votes, char *error, size_t size)
+			const struct said *votes, char *error, size_t size)
 {
 	const struct link *links = sentinels->links;
 	int i, worth = 0, refusing = -1;
@@ -248,23 +248,23 @@ static int tell_silence(const struct sentinels *sentinels,
 }
 
 /* The index of the vote that counts, or a negative errno. */
-static int judge(const struct sentinels *sentinels, const struct vote *votes,
+static int judge(const struct sentinels *sentinels, const struct said *votes,
 		 int *answered, char *error, size_t size)
 {
 	int i, answers = 0, first = -1;
 
 	for (i = 0; i < sentinels->count; i++) {
-		if (votes[i].kind == VOTE_NONE)
+		if (votes[i].kind == SAID_NOTHING)
 			continue;
 		answers++;
-		if (first < 0 && votes[i].kind == VOTE_MASTER)
+		if (first < 0 && votes[i].kind == SAID_MASTER)
 			first = i;
 	}
 	*answered = answers;
 	if (!answers)
 		return tell_silence(sentinels, votes, error, size);
 	i = find_majority(votes, sentinels->count, answers);
-	if (i >= 0 && votes[i].kind == VOTE_MASTER)
+	if (i >= 0 && votes[i].kind == SAID_MASTER)
 		return i;
 	if (i >= 0) {
 		snprintf(error, size,
@@ -359,7 +359,7 @@ int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
 	const struct link_wait part = { .deadline_ns = sentinels->until_ns,
 					.cancel_fd = wait->cancel_fd };
 	struct link *links[URL_HOSTS_MAX];
-	struct vote votes[URL_HOSTS_MAX] = { 0 };
+	struct said votes[URL_HOSTS_MAX] = { 0 };
 	int i, count = sentinels_links(sentinels, links), counts;
 	int err = is_settled(sentinels) ? 0
 					: link_go_on(links, count, &part,

@@ -19,9 +19,6 @@ struct store {
 	struct single single;
 };
 
-/* How a request of the store waits for its answers. */
-struct link_wait service_wait(const struct store *store, int64_t deadline_ns);
-
 /*
  * store_list() of one server, or of all masters of a cluster; `cancel_fd` ends
  * it.  On failure single->link.error says why.

@@ -376,6 +376,7 @@ void single_begin_break(struct single *single, struct request *request,
 	call_add(call, what->who);
 	call_add(call, number_text(what->ask_ms, request->ttl));
 	call_add(call, what->asking);
+	call_add(call, number_text(LEASE_RENEWALS_UNTIL_LOST, request->spare));
 	link_begin(&single->link, call, wait);
 }
 

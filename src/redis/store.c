@@ -101,7 +101,8 @@ const char *store_trouble(const struct store *store)
 	return store->quorum ? quorum_trouble(store->quorum) : "";
 }
 
-struct link_wait service_wait(const struct store *store, int64_t deadline_ns)
+static struct link_wait make_wait(const struct store *store,
+				  int64_t deadline_ns)
 {
 	return (struct link_wait){
 		.deadline_ns = deadline_ns,
@@ -153,7 +154,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 		  int64_t deadline_ns, struct grant *grant,
 		  struct refusal *refusal)
 {
-	const struct link_wait wait = service_wait(store, deadline_ns);
+	const struct link_wait wait = make_wait(store, deadline_ns);
 	char token[STORE_TOKEN_MAX];
 	struct request request;
 	struct instant sent;
@@ -186,7 +187,7 @@ int store_wait(struct store *store, const struct claim *claim, int64_t until_ns,
 	       bool exactly)
 {
 	struct link_wait wait =
-		service_wait(store, exactly ? until_ns : until_ns + UNBLOCK_NS);
+		make_wait(store, exactly ? until_ns : until_ns + UNBLOCK_NS);
 	struct request request;
 
 	wait.meanwhile = NULL;
@@ -231,7 +232,7 @@ int store_renew(struct store *store, const struct claim *claim,
 		const struct grant *grant, bool stands, int64_t deadline_ns,
 		struct asked *asked)
 {
-	const struct link_wait wait = service_wait(store, deadline_ns);
+	const struct link_wait wait = make_wait(store, deadline_ns);
 	struct link *link = &store->single.link;
 	bool was_closed = link->conn.fd < 0;
 	struct request request;
@@ -264,7 +265,7 @@ int store_renew(struct store *store, const struct claim *claim,
 int store_release(struct store *store, const struct claim *claim, bool lift,
 		  int64_t deadline_ns)
 {
-	const struct link_wait wait = service_wait(store, deadline_ns);
+	const struct link_wait wait = make_wait(store, deadline_ns);
 	struct request request;
 
 	if (store->quorum)
@@ -302,7 +303,7 @@ void store_withdraw(struct store *store, const struct claim *claim,
 int store_look(struct store *store, const char *name, int waiters,
 	       int64_t deadline_ns, store_looked_fn *looked, void *context)
 {
-	const struct link_wait wait = service_wait(store, deadline_ns);
+	const struct link_wait wait = make_wait(store, deadline_ns);
 	struct request request;
 	char *text;
 	int err;
@@ -328,7 +329,7 @@ int store_votes(const struct store *store)
 int store_break(struct store *store, const struct break_request *what,
 		int64_t deadline_ns, int64_t *ms)
 {
-	const struct link_wait wait = service_wait(store, deadline_ns);
+	const struct link_wait wait = make_wait(store, deadline_ns);
 	struct request request;
 
 	if (store->quorum)
