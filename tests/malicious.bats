@@ -182,7 +182,7 @@ record() {
 }
 
 @test "ids, values and the line of others" {
-	rcli set "$key" "$nasty" px 600000
+	rcli set "$key" "$nasty$(printf '%090000d' 0)" px 600000
 	rcli zadd "$key:line" 1 "$nasty"
 	rcli hset "$key:waiters" "$nasty" "$(record "host=$nasty")"
 	rcli set "$key:cooldown" "$nasty" px 600000
