@@ -256,7 +256,8 @@ char *look_format_state(json_object *lock, char *buffer, size_t size)
 		snprintf(buffer, size, "cooling down");
 	else
 		snprintf(buffer, size, "%s", state);
-	return buffer;
+	/* It may be cut in the middle of a character. */
+	return log_printable(buffer, buffer, size);
 }
 
 void look_print_json(json_object *object)
