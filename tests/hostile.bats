@@ -82,7 +82,7 @@ said() {
 }
 
 @test "cflock: 69 in time, whatever a server answers" {
-	repelled 69 4000 "${bad[*]}" "$CFLOCK" -t 1s -w 0.6 -S "redis://127.0.0.1:{port}" \
+	repelled 69 6000 "${bad[*]}" "$CFLOCK" -t 1s -w 0.6 -S "redis://127.0.0.1:{port}" \
 		"$name" touch "$work/{}.ran"
 }
 
@@ -116,14 +116,14 @@ at_once() {
 
 @test "cflock: over a cluster's nodes and sentinels that answer so" {
 	one() {
-		repelled 69 5000 "${bad[*]}" "$CFLOCK" -t 1s -w 0.6 -S "$1" "$name" touch "$work/{}.ran"
+		repelled 69 6000 "${bad[*]}" "$CFLOCK" -t 1s -w 0.6 -S "$1" "$name" touch "$work/{}.ran"
 	}
 	at_once "redis+cluster://127.0.0.1:{port}" "redis+sentinel://127.0.0.1:{port}/jobs"
 }
 
 @test "cflockctl: 69 in time, whatever a server answers" {
 	one() {
-		repelled 69 9000 "${bad[*]}" "$CTL" "$@" -S "unix://$HOSTILE/{}"
+		repelled 69 12000 "${bad[*]}" "$CTL" "$@" -S "unix://$HOSTILE/{}"
 	}
 	at_once "status $name" "list --json" "break $name"
 }
@@ -141,12 +141,12 @@ at_once() {
 }
 
 @test "cflockctl list: a server that names locks without end" {
-	repelled 69 4000 long-list "$CTL" list -S "unix://$HOSTILE/{}"
+	repelled 69 6000 long-list "$CTL" list -S "unix://$HOSTILE/{}"
 	[[ $(cat "$work/long-list.err") == *"cannot list the locks of unix://"*"not a Redis server"* ]]
 }
 
 @test "cflock: refused, in numbers and words that are too much" {
-	repelled 1 4000 "held woken" "$CFLOCK" -w 0.6 -S "unix://$HOSTILE/{}" "$name" \
+	repelled 1 6000 "held woken" "$CFLOCK" -w 0.6 -S "unix://$HOSTILE/{}" "$name" \
 		touch "$work/{}.ran"
 	# It may not be asked without a pause: two requests, each ms at most.
 	[ "$(cat "$HOSTILE/woken.count")" -lt 1400 ]
@@ -156,7 +156,7 @@ at_once() {
 }
 
 @test "a cluster whose nodes send in circles, and nowhere" {
-	repelled 69 4000 "moved-to-itself moved-in-circles asked-in-circles moved-nowhere moved-steering" \
+	repelled 69 6000 "moved-to-itself moved-in-circles asked-in-circles moved-nowhere moved-steering" \
 		"$CFLOCK" -t 1s -w 0.6 -S "redis+cluster://127.0.0.1:{port}" "$name" touch "$work/{}.ran"
 	[[ $(cat "$work/moved-in-circles.err") == *"do not agree where the lock is"* ]]
 	# Five redirections, each 100 ms.
@@ -164,7 +164,7 @@ at_once() {
 }
 
 @test "a sentinel that names itself as the master, and nonsense" {
-	repelled 69 4000 "names-itself names-nonsense" "$CFLOCK" -t 1s -w 0.6 \
+	repelled 69 6000 "names-itself names-nonsense" "$CFLOCK" -t 1s -w 0.6 \
 		-S "redis+sentinel://127.0.0.1:{port}/jobs" "$name" touch "$work/{}.ran"
 }
 
@@ -177,23 +177,23 @@ stamps='echo "$CFLOCK_TOKEN" >"$0.token"
 	done'
 
 @test "good until the grant: the command is dead in time, and 79" {
-	besieged "${bad[*]/#/then-}" "$CFLOCK" -t 1s -S "unix://$HOSTILE/{}" "$name-{}" \
+	besieged "${bad[*]/#/then-}" "$CFLOCK" -t 2s -S "unix://$HOSTILE/{}" "$name-{}" \
 		bash -c "$stamps" "$work/{}"
 	while read -r tag code ms had left out err; do
 		[ "$code" = 79 ] || fail "$tag: exit code $code: $(said)"
 		[ "$left" = 0 ] || fail "$tag: has left $left processes behind"
 		[ "$out" = nothing ]
 		[ "$err" != unclean ] || fail "$tag: $(said)"
-		[ "$ms" -le 4000 ] || fail "$tag: took $ms ms"
+		[ "$ms" -le 6000 ] || fail "$tag: took $ms ms"
 		# The first token of a lock is the server's time at its grant, in us.
 		last=$(tail -n 1 "$work/$tag.stamps")
 		ran_us=$((last - $(cat "$work/$tag.token")))
-		[ "$ran_us" -lt 1000000 ] || fail "$tag: ran for $ran_us us"
+		[ "$ran_us" -lt 2000000 ] || fail "$tag: ran for $ran_us us"
 	done <"$work/results"
 	[ "$(wc -l <"$work/results")" = "${#bad[@]}" ]
 }
 
-# quorum_with TAG: two good servers, and a third.
+# Two good servers, and a third.
 use_quorum() {
 	for server in 1 2; do
 		redis-cli -s "$REDIS_DIR/$server/redis.sock" flushall
