@@ -158,9 +158,12 @@ at_once() {
 @test "a cluster whose nodes send in circles, and nowhere" {
 	repelled 69 6000 "moved-to-itself moved-in-circles asked-in-circles moved-nowhere moved-steering" \
 		"$CFLOCK" -t 1s -w 0.6 -S "redis+cluster://127.0.0.1:{port}" "$name" touch "$work/{}.ran"
-	[[ $(cat "$work/moved-in-circles.err") == *"do not agree where the lock is"* ]]
 	# Five redirections, each 100 ms.
 	[ "$(cat "$HOSTILE/moved-to-itself.count")" -lt 80 ]
+	# The last try may have had no time for all of them.
+	besieged moved-in-circles "$CFLOCK" -v -t 1s -w 0.6 -S "redis+cluster://127.0.0.1:{port}" \
+		"$name" touch "$work/{}.ran"
+	grep -q "do not agree where the lock is" "$work/moved-in-circles.err"
 }
 
 @test "a sentinel that names itself as the master, and nonsense" {
