@@ -99,15 +99,19 @@ int acquire_sleep(struct store *store, const struct claim *claim,
 		  const struct refusal *refusal, int64_t last_ns, int cancel_fd)
 {
 	/* Not without a pause, whatever the service says. */
-	int64_t until_ns = clock_boot_ns() + NS_PER_MS;
+	int64_t least_ns = clock_boot_ns() + NS_PER_MS, until_ns = least_ns;
+	int err;
 
 	if (refusal->again_ms > 1)
 		until_ns += (refusal->again_ms - 1) * NS_PER_MS;
 	if (!will_be_woken(refusal))
 		return wait_until_ready(-1, 0, least(until_ns, last_ns),
 					cancel_fd);
-	return store_wait(store, claim, least(until_ns, last_ns),
-			  refusal->exactly || last_ns < until_ns);
+	err = store_wait(store, claim, least(until_ns, last_ns),
+			 refusal->exactly || last_ns < until_ns);
+	if (!err && clock_boot_ns() < least_ns)
+		wait_until_ready(-1, 0, least_ns, cancel_fd);
+	return err;
 }
 
 static int after_refusal(struct waiting *w, const struct refusal *refusal)

@@ -308,6 +308,8 @@ const char *ctl_error(const struct ctl *ctl, int err)
 {
 	if (err == -EBADMSG)
 		return "what the lock service knows of the lock is damaged";
+	if (err == -EOVERFLOW)
+		return "the lock service names more locks than can be listed";
 	if (err == -ENOMEM)
 		return "there is no memory";
 	return store_error(ctl->store);

@@ -145,12 +145,10 @@ void log_line(enum log_level level, const char *format, ...)
 		      lock_name ? lock_name : "", lock_name ? ": " : "");
 	used = (size_t)n;
 	va_start(args, format);
-	n = vsnprintf(line + used, sizeof(line) - used, format, args);
+	vsnprintf(line + used, sizeof(line) - 1 - used, format, args);
 	va_end(args);
-	if (n > 0)
-		used += (size_t)n;
-	if (used > sizeof(line) - 2)
-		used = sizeof(line) - 2;
+	log_printable(line + used, line + used, sizeof(line) - 1 - used);
+	used += strlen(line + used);
 	line[used++] = '\n';
 	log_write(level, line, used, start);
 }
@@ -177,10 +175,19 @@ static size_t utf8_length(const unsigned char *s)
 	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
 	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
 		return 0;
-	/* The C1 controls, U+0080 to U+009F: some terminals obey them. */
-	if (s[0] == 0xc2 && s[1] < 0xa0)
-		return 0;
 	return length;
+}
+
+/*
+ * Some terminals obey the C1 controls, U+0080 to U+009F; U+2028 and U+2029 are
+ * ends of lines; and behind U+202A to U+202E, or U+2066 to U+2069, what comes
+ * next is shown in another order than it has.
+ */
+static bool is_steering(const unsigned char *s)
+{
+	return (s[0] == 0xc2 && s[1] < 0xa0) ||
+	       (s[0] == 0xe2 && s[1] == 0x80 && s[2] >= 0xa8 && s[2] <= 0xae) ||
+	       (s[0] == 0xe2 && s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9);
 }
 
 char *log_printable(const char *text, char *buffer, size_t size)
@@ -190,15 +197,16 @@ char *log_printable(const char *text, char *buffer, size_t size)
 
 	while (*s) {
 		size_t length = utf8_length(s);
-		bool shown =
-			length > 1 || (length == 1 && *s >= ' ' && *s != 0x7f);
+		bool shown = length > 1
+				     ? !is_steering(s)
+				     : length == 1 && *s >= ' ' && *s != 0x7f;
 
 		if (!length)
 			length = 1;
 		if (used + length >= size)
 			break;
 		if (shown)
-			memcpy(buffer + used, s, length);
+			memmove(buffer + used, s, length);
 		else
 			memset(buffer + used, '?', length);
 		used += length;

@@ -45,6 +45,7 @@ const char *log_name(void);
 /* True when a line of this level would be written. */
 bool log_is_shown(enum log_level level);
 
+/* One line, printable as below, whatever is in it. */
 void log_line(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
@@ -59,9 +60,10 @@ void log_write(enum log_level level, const char *line, size_t length,
 unsigned int log_left_out(void);
 
 /*
- * Copies `text` with every control character and every byte that is not part
- * of well-formed UTF-8 shown as '?', cut at `size`, so that what others wrote
- * into the lock service cannot steer a terminal.  Returns `buffer`.
+ * Copies `text` with each byte of control characters, of those that turn the
+ * order of writing, and of what is not well-formed UTF-8 shown as '?', cut at
+ * `size`, so that what others wrote into the lock service cannot steer a terminal.
+ * Returns `buffer`, which may be `text`: it gets no longer.
  */
 char *log_printable(const char *text, char *buffer, size_t size);
 

@@ -177,7 +177,10 @@ int store_release(struct store *store, const struct claim *claim, bool lift,
 void store_withdraw(struct store *store, const struct claim *claim,
 		    int64_t deadline_ns);
 
-/* Returns 0, or a negative errno, with which the looking ends. */
+/*
+ * Returns 0, or a negative errno, with which the looking ends; but -EBADMSG, of
+ * what is no answer, only if too few of several servers have given one.
+ */
 typedef int store_looked_fn(void *context, const char *json);
 
 /*

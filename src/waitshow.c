@@ -224,6 +224,7 @@ static void show_line(struct waitshow *show, int64_t place, int64_t waiting,
 			 (long long)waiting);
 	snprintf(text, sizeof(text), "cflock: %s: waiting for %s%s%s: %s",
 		 log_name(), since, left, place_text, what);
+	log_printable(text, text, sizeof(text));
 	cut_to_columns(text, terminal_columns());
 	n = snprintf(line, sizeof(line), "\r%s" CLEAR_TO_END, text);
 	if (put(line, (size_t)n))

@@ -12,6 +12,9 @@
 
 #define PROGRESS_NS (200 * NS_PER_MS)
 
+/* Before they take all memory. */
+#define NAMES_MOST 1000000
+
 struct names {
 	char **names;
 	size_t count, room;
@@ -45,6 +48,11 @@ static int add_name(void *context, const char *name)
 	struct names *names = context;
 	char **grown;
 
+	/* Others may have keys that look so. */
+	if (!name_is_valid(name))
+		return 0;
+	if (names->count == NAMES_MOST)
+		return -EOVERFLOW;
 	if (names->count == names->room) {
 		names->room = names->room ? 2 * names->room : 256;
 		grown = reallocarray(names->names, names->room,

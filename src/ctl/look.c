@@ -11,9 +11,13 @@
 
 #include "clock.h"
 #include "holder.h"
+#include "int64.h"
 #include "log.h"
 
 #define ISO_TEXT_MAX 40
+
+/* Of all numbers: 285 years of ms, and no overflow in ns. */
+#define NUMBER_MAX INT64_C(9000000000000)
 
 static char *format_iso(int64_t unix_ms, char buffer[ISO_TEXT_MAX])
 {
@@ -66,6 +70,11 @@ static const char *const field_order[] = {
 
 static json_object *made_safe(json_object *from);
 
+static bool is_plain(const char *key)
+{
+	return !key[strspn(key, "abcdefghijklmnopqrstuvwxyz_")];
+}
+
 /* Lua's tables have no order. */
 static json_object *copy_object(json_object *from)
 {
@@ -76,9 +85,12 @@ static json_object *copy_object(json_object *from)
 		if (json_object_object_get_ex(from, field_order[i], &field))
 			json_object_object_add(to, field_order[i],
 					       made_safe(field));
-	json_object_object_foreach(
-		from, key, value) if (!json_object_object_get_ex(to, key, NULL))
-		json_object_object_add(to, key, made_safe(value));
+	/* Of cflock's script there are none with other names. */
+	json_object_object_foreach(from, key, value)
+	{
+		if (!json_object_object_get_ex(to, key, NULL) && is_plain(key))
+			json_object_object_add(to, key, made_safe(value));
+	}
 	return to;
 }
 
@@ -88,6 +100,7 @@ static json_object *made_safe(json_object *from)
 	json_object *to;
 	size_t i, size;
 	char *text;
+	int64_t number;
 
 	switch (json_object_get_type(from)) {
 	case json_type_object:
@@ -99,8 +112,11 @@ static json_object *made_safe(json_object *from)
 				to,
 				made_safe(json_object_array_get_idx(from, i)));
 		return to;
+	case json_type_int:
 	case json_type_double:
-		return json_object_new_int64(json_object_get_int64(from));
+		number = json_object_get_int64(from);
+		return json_object_new_int64(
+			least(most(number, -NUMBER_MAX), NUMBER_MAX));
 	case json_type_string:
 		size = (size_t)json_object_get_string_len(from) + 1;
 		text = malloc(size);
@@ -240,7 +256,8 @@ char *look_format_state(json_object *lock, char *buffer, size_t size)
 		snprintf(buffer, size, "cooling down");
 	else
 		snprintf(buffer, size, "%s", state);
-	return buffer;
+	/* It may be cut in the middle of a character. */
+	return log_printable(buffer, buffer, size);
 }
 
 void look_print_json(json_object *object)

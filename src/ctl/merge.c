@@ -46,11 +46,15 @@ static void find_all(json_object *answers, json_object *who, struct seen *seen)
 		for (j = 0; j < look_count(holders); j++) {
 			json_object *holder = look_item(holders, j);
 
-			if (!strcmp(look_text(holder, "id"),
-				    look_text(who, "id")) &&
-			    !strcmp(look_text(holder, "token"),
-				    look_text(who, "token")))
-				see(seen, answer, holder);
+			if (!*look_text(holder, "id") ||
+			    strcmp(look_text(holder, "id"),
+				   look_text(who, "id")) != 0 ||
+			    strcmp(look_text(holder, "token"),
+				   look_text(who, "token")) != 0)
+				continue;
+			/* Each server counts once, whatever it says. */
+			see(seen, answer, holder);
+			break;
 		}
 	}
 }

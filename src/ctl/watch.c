@@ -129,6 +129,7 @@ static void print_header(const struct watch *watch, int columns, FILE *stream)
 		snprintf(text, sizeof(text), "%s  %s  %s%s%s",
 			 watch->ctl->server, now, count, *glob ? " like " : "",
 			 glob);
+	log_printable(text, text, sizeof(text));
 	text_print(text, columns, stream);
 }
 

@@ -67,8 +67,8 @@ local function refuse(why, again, left, who_id, who)
 	who = who or {}
 	return {0, why, again, again < BEAT_MS and 1 or 0,
 		place and place + 1 or 0, waiting, left, count,
-		foreign or who.value or '', who_id or '', who.host or '', who.pid or '',
-		who.user or '', who.command or '', who.message or '',
+		cut(foreign or who.value), cut(who_id), cut(who.host), cut(who.pid),
+		cut(who.user), cut(who.command), cut(who.message),
 		who.since and string.format('%.0f', who.since) or '',
 		call('ZSCORE', LINE, id) or ''}
 end

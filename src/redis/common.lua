@@ -60,6 +60,11 @@ local TOKENS_UNSEEN = 4 * 1000000
 
 local call = redis.call
 
+-- A text of others, for people: as much as cflock itself may have written.
+local function cut(text)
+	return string.sub(tostring(text or ''), 1, 2048)
+end
+
 -- Server time, in us, and in ms rounded down.  Not there before read_clock().
 local now_us, now
 

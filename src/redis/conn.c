@@ -15,6 +15,9 @@
 #define REPLY_MAX_BYTES 65536
 #define REPLY_MAX_ELEMENTS 64
 
+/* Arrays in arrays; those of a blocking read are four. */
+#define REPLY_MAX_DEPTH 7
+
 #if HIREDIS_MAJOR >= 1
 typedef size_t element_count;
 #else
@@ -23,14 +26,19 @@ typedef int element_count;
 
 /*
  * A header that announces a million elements would have hiredis allocate for
- * them before the first has come.
+ * them before the first has come; and what is nested by thousands it frees by
+ * recursion, for which the stack of a thread may be too small.
  */
 static void *create_small_array(const redisReadTask *task,
 				element_count elements)
 {
 	const struct conn *conn = task->privdata;
+	const redisReadTask *outer;
+	int depth = 1;
 
-	if (elements > REPLY_MAX_ELEMENTS)
+	for (outer = task->parent; outer; outer = outer->parent)
+		depth++;
+	if (elements > REPLY_MAX_ELEMENTS || depth > REPLY_MAX_DEPTH)
 		return NULL;
 	return conn->hiredis_functions->createArray(task, elements);
 }
@@ -231,9 +239,12 @@ int conn_flush(struct conn *conn)
 
 int conn_receive(struct conn *conn, redisReply **reply)
 {
+	const size_t most = conn->most ? conn->most : REPLY_MAX_BYTES;
 	char buffer[4096];
 
 	for (;;) {
+		size_t again;
+		bool has_more = false;
 		void *parsed = NULL;
 		ssize_t n;
 
@@ -244,20 +255,27 @@ int conn_receive(struct conn *conn, redisReply **reply)
 			conn->unread = 0;
 			return 0;
 		}
-		if (conn->unread > (conn->most ? conn->most : REPLY_MAX_BYTES))
+		if (conn->unread > most)
 			return -EPROTO;
 
-		n = receive_some(conn, buffer, sizeof(buffer));
+		/* Half a reply is looked at again when it is twice as long, or there
+		 * is no more of it: each look may cost as much as it is long. */
+		again = 2 * conn->unread < most ? 2 * conn->unread : most;
+		do {
+			n = receive_some(conn, buffer, sizeof(buffer));
+			if (n <= 0)
+				break;
+			conn->unread += (size_t)n;
+			has_more = true;
+			if (redisReaderFeed(conn->reader, buffer, (size_t)n) !=
+			    REDIS_OK)
+				return -ENOMEM;
+		} while (conn->unread < again);
+		if (has_more)
+			continue;
 		if (n == 0)
 			return -ECONNRESET;
-		if (n == -EAGAIN)
-			return CONN_WAITS;
-		if (n < 0)
-			return (int)n;
-		conn->unread += (size_t)n;
-		if (redisReaderFeed(conn->reader, buffer, (size_t)n) !=
-		    REDIS_OK)
-			return -ENOMEM;
+		return n == -EAGAIN ? CONN_WAITS : (int)n;
 	}
 }
 

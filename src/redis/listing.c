@@ -33,7 +33,8 @@ static struct link_wait wait_of(const struct listing *listing)
 static int list_one(const struct listing *listing, struct single *single)
 {
 	struct link *link = &single->link;
-	char cursor[24] = "0", *text;
+	char cursor[24] = "0", mark[24] = "", *text;
+	unsigned int turns = 1;
 	int err;
 
 	do {
@@ -50,9 +51,16 @@ static int list_one(const struct listing *listing, struct single *single)
 		rest = text;
 		line = strsep(&rest, "\n");
 		snprintf(cursor, sizeof(cursor), "%s", line);
-		while (!err && (line = strsep(&rest, "\n")) && *line)
-			err = listing->found(listing->context, line);
+		while (!err && (line = strsep(&rest, "\n")))
+			if (*line)
+				err = listing->found(listing->context, line);
 		free(text);
+		if (!err && strcmp(cursor, mark) == 0)
+			err = link_fail(link, -EPROTO, "list the locks of");
+		/* Whatever goes round comes to one of these again. */
+		if ((turns & (turns - 1)) == 0)
+			memcpy(mark, cursor, sizeof(mark));
+		turns++;
 	} while (!err && strcmp(cursor, "0") != 0);
 	return err;
 }

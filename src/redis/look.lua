@@ -13,9 +13,9 @@ local records = call('HGETALL', HOLDERS)
 read_clock()
 
 local function describe(id, record, into)
-	into.id = id
+	into.id = cut(id)
 	for _, field in ipairs({'host', 'pid', 'user', 'command', 'message', 'kind'}) do
-		into[field] = record[field]
+		into[field] = record[field] and cut(record[field])
 	end
 	into.since_ms = record.since
 	return into
@@ -47,13 +47,13 @@ if value then
 
 	answer.state = #list > 0 and 'held' or 'foreign'
 	answer.left_ms = call('PTTL', LOCK)
-	answer.value = value
+	answer.value = cut(value)
 	answer.holders = #list > 0 and list or nil
 	answer.kind = #list > 0 and list[1].kind or nil
 end
 
 local token = call('GET', TOKEN)
-answer.token = token or nil
+answer.token = token and cut(token)
 
 local waiters = {}
 for place, id in ipairs(call('ZRANGE', LINE, 0, ARGV[1] - 1)) do
@@ -69,6 +69,6 @@ answer.waiters = #waiters > 0 and waiters or nil
 
 local cooling = call('GET', COOLDOWN)
 if cooling then
-	answer.cooldown = {id = cooling, left_ms = call('PTTL', COOLDOWN)}
+	answer.cooldown = {id = cut(cooling), left_ms = call('PTTL', COOLDOWN)}
 end
 return cjson.encode(answer)

@@ -269,7 +269,7 @@ int quorum_look(struct quorum *quorum, const char *name, int waiters,
 			       .end = end_look,
 			       .is_decided = round_is_answered,
 			       .more_ns = LOOK_PATIENCE_NS };
-	int i, err = 0;
+	int taken = 0, damage = 0, i, err = 0;
 
 	round_start(quorum);
 	for (i = 0; i < quorum->count; i++) {
@@ -286,11 +286,18 @@ int quorum_look(struct quorum *quorum, const char *name, int waiters,
 	for (i = 0; i < quorum->count; i++) {
 		struct member *member = &quorum->members[i];
 
+		int result = -EAGAIN;
+
 		if (!err && member->text)
-			err = looked(context, member->text);
+			result = looked(context, member->text);
+		if (result == -EBADMSG)
+			damage = result;
+		else if (!err && member->text)
+			err = result;
+		taken += result == 0;
 		free(member->text);
 	}
-	return err;
+	return !err && taken < quorum->majority ? damage : err;
 }
 
 static int end_break(struct member *member)

@@ -14,7 +14,7 @@ if not value or not mine or mine.token ~= token or not mine.started or
 	call('PEXPIRE', lease_key(id, mine), ttl) == 0 then
 	local successor = value and
 		call('HEXISTS', HOLDERS, string.match(value, '^[^/]*'))
-	return {0, value or '', successor or 0}
+	return {0, cut(value), successor or 0}
 end
 
 -- Beside other holders, the lock lasts as long as the last of them.
@@ -22,4 +22,4 @@ local left = math.max(call('PTTL', LOCK), ttl)
 call('PEXPIRE', LOCK, left)
 call('PEXPIRE', HOLDERS, left)
 local asking, who = string.match(call('GET', stop_key(id)) or '', '^(%S+) (.*)')
-return {1, who or '', asking or ''}
+return {1, cut(who), cut(asking)}

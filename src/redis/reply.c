@@ -16,6 +16,9 @@
 /* Of ms, places and counts: 285 years, and no overflow in ns. */
 #define NUMBER_MAX INT64_C(9000000000000)
 
+/* All of them are below 2^53. */
+#define TOKEN_MOST ((INT64_C(1) << 53) - 1)
+
 /* The error replies that have a meaning for us; all others may pass. */
 static const struct meaning {
 	const char *code;
@@ -290,7 +293,8 @@ static bool token_is_valid(const char *token)
 	size_t length = token ? strlen(token) : 0;
 
 	return length > 0 && length < STORE_TOKEN_MAX &&
-	       strspn(token, "0123456789") == length;
+	       strspn(token, "0123456789") == length &&
+	       strtoll(token, NULL, 10) <= TOKEN_MOST;
 }
 
 static void copy_text(char *to, size_t size, const char *from)
@@ -313,6 +317,8 @@ static void fill_holder(const redisReply *reply, size_t i,
 	copy_text(holder->message, sizeof(holder->message),
 		  text_at(reply, i + 5));
 	holder->since_ms = since ? strtoll(since, NULL, 10) : 0;
+	if (holder->since_ms < 0 || holder->since_ms > NUMBER_MAX)
+		holder->since_ms = 0; /* unknown */
 }
 
 /* What acquire.lua says behind the 0; its head describes it. */

@@ -35,6 +35,9 @@
 /* No token of anybody's is as high. */
 #define TOKEN_MOST ((INT64_C(1) << 53) - 2)
 
+/* As us since 1970, the year 2112: none is as high by a clock. */
+#define TOKEN_DOUBTFUL (INT64_C(1) << 52)
+
 static int64_t votes_ns(int64_t ttl_ms)
 {
 	int64_t ns = ttl_ms * NS_PER_MS / VOTES_DIVISOR;
@@ -104,7 +107,7 @@ static void take_token(struct quorum *quorum, int64_t token)
 /* Takes what the refusals tell: the highest token, and a ticket. */
 static void learn(struct quorum *quorum)
 {
-	int64_t tickets[URL_LIST_MAX];
+	int64_t tickets[URL_LIST_MAX], highest = 0, second = 0;
 	int count = 0, i, j;
 
 	for (i = 0; i < quorum->count; i++) {
@@ -113,9 +116,13 @@ static void learn(struct quorum *quorum)
 
 		if (member->result != STORE_REFUSED)
 			continue;
-		if (refusal->reason == REFUSAL_VOTES)
-			take_token(quorum,
-				   strtoll(refusal->holder.value, NULL, 10));
+		if (refusal->reason == REFUSAL_VOTES) {
+			int64_t token =
+				strtoll(refusal->holder.value, NULL, 10);
+
+			second = most(second, least(token, highest));
+			highest = most(highest, token);
+		}
 		if (refusal->ticket <= 0)
 			continue;
 		for (j = count++; j > 0 && tickets[j - 1] > refusal->ticket;
@@ -123,6 +130,8 @@ static void learn(struct quorum *quorum)
 			tickets[j] = tickets[j - 1];
 		tickets[j] = refusal->ticket;
 	}
+	/* One server that is wrong must not use up the tokens of all. */
+	take_token(quorum, highest < TOKEN_DOUBTFUL ? highest : second);
 	/* No clock that is wrong decides, unless most are. */
 	if (count && !quorum->ticket)
 		quorum->ticket = tickets[(count - 1) / 2];
