@@ -269,6 +269,28 @@ all_ran_alone() {
 	[ "$output" -eq $((last + 2)) ]
 }
 
+@test "a token on one server that is none, or no number's: the others decide" {
+	local last=0 value
+
+	for value in garbage '' -5 0x10 nan inf 1e300 9007199254740993; do
+		on 2 set "$key:token" "$value" >/dev/null
+		expect 0 "$CFLOCK" -w 10 "$name" sh -c 'echo "$CFLOCK_TOKEN"'
+		is_silent
+		[ "$output" -gt "$last" ] || fail "token $output after $last, with '$value' on one"
+		[ "$output" -lt 9007199254740992 ]
+		last=$output
+	done
+	on 2 del "$key:token" >/dev/null
+	on 2 rpush "$key:token" 1 2 >/dev/null
+	# The one that grants it is not always the same.
+	for _ in 1 2 3; do
+		expect 0 "$CFLOCK" -w 10 "$name" sh -c 'echo "$CFLOCK_TOKEN"'
+		[ "$output" -gt "$last" ] || fail "token $output after $last, with a list on one"
+		last=$output
+	done
+	nothing_left_on 1 2 3
+}
+
 @test "one vote is none: what others have on one server keeps nobody, and gives nothing" {
 	on 1 set "$key" somebody px 60000 >/dev/null
 	expect 0 "$CFLOCK" -n "$name" true
