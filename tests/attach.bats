@@ -547,6 +547,23 @@ has_line_of() {
 	nothing_left "$name"
 }
 
+@test "a daemon is found by what stands behind much else in its environment" {
+	write_script -t 10s <<-'END'
+		big=$(printf '%0100000d' 0)
+		(env -u CFLOCK_ANCESTORS big=$big big2=$big CFLOCK_ANCESTORS="$CFLOCK_ANCESTORS" \
+			"$work/stamper" "$marker" &)
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	start bash
+	wait_until test -s "$work/stamps"
+	end_ms=$(lease_end_ms del)
+	ends_with 143
+	wait_until is_gone "$holder"
+	[ -z "$(pgrep -f "stamper $marker")" ]
+	[ "$(last_stamp_ms)" -lt "$end_ms" ]
+}
+
 @test "a daemon that is started by what is being stopped is found, too" {
 	write_script -t 10s <<-'END'
 		trap '("$work/stamper" "$marker" &); exit 5' TERM

@@ -556,6 +556,17 @@ has_lock_in_5() {
 	[[ $output == *'"server": "unix://'"$work"'/3/redis.sock"'* ]]
 }
 
+@test "cflockctl status: a cooldown counts where a majority has it" {
+	expect 0 "$CFLOCK" --cooldown 1m "$name" true
+	wait_until eval '[ "$(on 3 exists "$key:cooldown")" = 1 ]'
+	signal_server KILL 1
+	expect 0 "$CTL" status "$name"
+	[[ $output == *"cooling down"*" s left, since the run "* ]] || fail "$output"
+	on 2 del "$key:cooldown" >/dev/null
+	expect 0 "$CTL" status "$name"
+	[[ $output != *"cooling down"* ]] || fail "$output"
+}
+
 @test "cflockctl break --force: fenced off by a majority" {
 	hold 60 -t 3s
 	kill -STOP "$holder"
