@@ -304,7 +304,7 @@ has_only_its_own() {
 @test "what seems to be gone when it is looked at is dead in time" {
 	local file fault pid
 
-	for file in task/PID/children:openat stat:read; do
+	for file in task:openat task/PID/children:openat stat:read; do
 		renew_tree_watch
 		start "$child"' echo $! >"$0/pid"; trap "" TERM; '"$forever" --ttl 1s
 		wait_ready
