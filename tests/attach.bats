@@ -186,6 +186,22 @@ has_line_of() {
 	wait_until eval '! pgrep -fx "$CFLOCK --attach .*"'
 }
 
+@test "--release by a script that has become another user: 77; the lock stays" {
+	[ "$(id -u)" = 0 ] || skip "takes root"
+	chmod 755 "$REDIS_DIR" "$work"
+	cp "$CFLOCK" "$REDIS_DIR/releaser"
+	write_script <<-'END'
+		setpriv --reuid=65534 --regid=65534 --clear-groups "$REDIS_DIR/releaser" --release "$name"
+		echo "$?" >"$work/code"
+		redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name}" >"$work/held"
+	END
+	bash "$work/script" 2>"$err"
+	[ "$(cat "$work/code")" = 77 ] || fail "$(cat "$work/code"): $(cat "$err")"
+	grep -q "another user has attached it" "$err"
+	[ "$(cat "$work/held")" = 1 ]
+	wait_until nothing_left "$name"
+}
+
 @test "--release outside of a script, and with a service that is away" {
 	expect 1 "$CFLOCK" --release "$name"
 	says "not attached to this script"
