@@ -202,6 +202,52 @@ has_line_of() {
 	wait_until nothing_left "$name"
 }
 
+@test "who knocks at the holder's door and says nothing, or nonsense, ends nothing" {
+	write_script -t 2s <<-'END'
+		id=${CFLOCK_ID} python3 - <<-'PYTHON'
+			import os, socket, time
+			def knock():
+			    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+			    door.connect("\0cflock/" + os.environ["id"])
+			    return door
+			knock().close()
+			silent = knock()
+			for _ in range(3):
+			    other = knock()
+			    other.send(b"other")
+			    assert other.recv(9) == b"o", "not told that it is another lock"
+			assert silent.recv(9) == b"o"
+		PYTHON
+		[ $? = 0 ] || exit 9
+		sleep 2.5 # longer than the lease
+		[ "$(redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name}")" = 1 ] || exit 8
+		"$CFLOCK" --release "$name" || exit 7
+	END
+	bash "$work/script" 2>"$err" || fail "$?: $(cat "$err")"
+	nothing_left "$name"
+}
+
+@test "two that release at once, with a service that is away: both are told" {
+	write_script -t 3s <<-'END'
+		touch "$work/ready"
+		until [ -e "$work/go" ]; do sleep 0.05; done
+		"$CFLOCK" --release "$name" &
+		"$CFLOCK" --release "$name"
+		echo "$?" >"$work/first"
+		wait $!
+		echo "$?" >"$work/second"
+	END
+	start bash
+	freeze_redis
+	touch "$work/go"
+	wait_until test -s "$work/second"
+	[ "$(cat "$work/first" "$work/second" | xargs)" = "69 69" ] ||
+		fail "$(cat "$work/first" "$work/second" "$err")"
+	ends_with 0
+	thaw_redis
+	wait_until nothing_left "$name"
+}
+
 @test "--release outside of a script, and with a service that is away" {
 	expect 1 "$CFLOCK" --release "$name"
 	says "not attached to this script"
