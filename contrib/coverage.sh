@@ -4,7 +4,6 @@
 # in all.  Fails as tests/coverage.py does.  ONLY='tests/line tests/basic': those.
 set -u
 unset MAKEFLAGS
-here=$(cd "$(dirname "$0")" && pwd)
 cd "${1:?usage: coverage.sh FOLDER}" || exit 1
 
 sh contrib/deps.sh coverage || exit 1
@@ -27,4 +26,4 @@ grep -hE '^(# (PASS|FAIL|ERROR)|FAIL|ERROR)' check*.log
 
 gcovr --root . --filter src/ --exclude src/redis/scripts.c \
 	--json coverage.json || exit 1
-exec python3 "$here/../tests/coverage.py" coverage.json tests/coverage.txt
+exec python3 tests/coverage.py coverage.json tests/coverage.txt
