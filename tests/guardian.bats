@@ -23,25 +23,33 @@ teardown() {
 	tree_teardown
 }
 
-is_traced() {
-	! is_alive "$1" || grep -q '^TracerPid:.[1-9]' "/proc/$1/status"
+# How often the process has gone to sleep, or was stopped.
+sleeps_of() {
+	sed -n 's/^voluntary_ctxt_switches:[[:space:]]*//p' "/proc/$1/status"
 }
 
-# trace PID OPTION...: strace, from now on.
+is_traced() {
+	! is_alive "$1" ||
+		{ grep -q '^TracerPid:.[1-9]' "/proc/$1/status" && [ "$(sleeps_of "$1")" -ge "$2" ]; }
+}
+
+# trace PID OPTION...: strace, from now on; of a process that is asleep, the call
+# that it sleeps in is begun again: it stops for strace, and again, and sleeps.
 trace() {
-	local pid=$1
+	local pid=$1 sleeps
 
 	shift
+	sleeps=$(sleeps_of "$pid")
 	strace -qq -p "$pid" -o /dev/null "$@" </dev/null >/dev/null 2>&1 3>&- &
 	tracers+=("$!")
-	wait_until is_traced "$pid"
+	wait_until is_traced "$pid" $((sleeps + 3))
 }
 
 # begin SCRIPT OPTION...: as start of helpers/tree; leaves $guardian while it waits
 # for the lease, until thaw_redis.
 begin() {
 	freeze_redis
-	start "$@"
+	start "$@" -w 30
 	wait_until pgrep -P "$cflock"
 	guardian=$(pgrep -P "$cflock")
 }
