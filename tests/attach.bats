@@ -202,6 +202,30 @@ has_line_of() {
 	wait_until nothing_left "$name"
 }
 
+@test "what is sent to the holder does not reach the script" {
+	write_script <<-'END'
+		for signal in HUP TERM USR1; do
+			trap "echo $signal >>'$work/seen'" "$signal"
+		done
+		touch "$work/ready"
+		until [ -e "$work/go" ]; do sleep 0.02; done
+		"$CFLOCK" --release "$name" || exit 9
+		[ ! -e "$work/seen" ] || exit 8
+	END
+	start bash
+	for signal in HUP TERM USR1; do
+		kill "-$signal" "$holder"
+	done
+	# They are with the guardian before it is asked to let go.
+	is_through() {
+		! grep -q '^\(SigPnd\|ShdPnd\):.*[1-9a-f]' "/proc/$holder/status"
+	}
+	wait_until is_through
+	touch "$work/go"
+	ends_with 0
+	all_gone
+}
+
 @test "who knocks at the holder's door and says nothing, or nonsense, ends nothing" {
 	write_script -t 2s <<-'END'
 		id=${CFLOCK_ID} python3 - <<-'PYTHON'
