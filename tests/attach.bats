@@ -202,6 +202,22 @@ has_line_of() {
 	wait_until nothing_left "$name"
 }
 
+@test "what a shell could take for something else comes through as it is" {
+	local shell
+
+	write_script <<-'END'
+		[ "$CFLOCK_ANCESTORS" != "$before" ] || exit 9
+		case $CFLOCK_ANCESTORS in *"$before"*) ;; *) exit 8 ;; esac
+	END
+	before="it's'; touch $work/ran; \`touch $work/ran\` \$(touch $work/ran)"
+	export before
+	for shell in sh bash dash zsh; do
+		expect 0 env CFLOCK_ANCESTORS="$before" "$shell" "$work/script"
+		is_silent
+	done
+	[ ! -e "$work/ran" ]
+}
+
 @test "what is sent to the holder does not reach the script" {
 	write_script <<-'END'
 		for signal in HUP TERM USR1; do
