@@ -1,7 +1,7 @@
 #!/bin/sh
-# deps.sh build|check|test|bench|torture: installs what a build lacks here; or "make
-# check", too; or all of contrib/check.sh; or what the benchmarks compare with; or
-# the torture chamber does.
+# deps.sh build|check|test|bench|torture|coverage: installs what a build lacks here;
+# or "make check", too; or all of contrib/check.sh; or what the benchmarks compare
+# with; or the torture chamber does; or "make coverage".
 # Debian and Ubuntu: by apt-get (through sudo when not root).  Elsewhere: says
 # what to install, and exits with 1 when something is missing.
 set -eu
@@ -73,6 +73,10 @@ python3          python3          python3               python3            pytho
 has_redispy      python3-redis    python3-redis         py3-redis          -
 '
 
+coverage='
+gcovr            gcovr            gcovr                 gcovr              gcovr
+'
+
 has_redispy() {
 	/usr/bin/python3 -c 'import redis'
 }
@@ -120,7 +124,8 @@ check) wanted=$build$check ;;
 test) wanted=$build$check$test ;;
 bench) wanted=$build$bench ;;
 torture) wanted=$build$bench$torture ;;
-*) echo "usage: sh contrib/deps.sh build|check|test|bench|torture" >&2; exit 64 ;;
+coverage) wanted=$build$check$coverage ;;
+*) echo "usage: sh contrib/deps.sh build|check|test|bench|torture|coverage" >&2; exit 64 ;;
 esac
 
 if [ "$(uname)" = Darwin ]; then

@@ -94,11 +94,11 @@ static bool look_at_all(const char *variable, const char *id, int fd)
 	struct text text = { .room = 65536 };
 	struct dirent *entry;
 	DIR *all = opendir("/proc");
+	bool done;
 
 	text.bytes = malloc(text.room);
-	if (!all || !text.bytes)
-		return false;
-	while ((entry = readdir(all))) {
+	done = all && text.bytes;
+	while (done && (entry = readdir(all))) {
 		struct carrier carrier = { .pid = atoi(entry->d_name) };
 		int64_t still_ns;
 
@@ -110,9 +110,12 @@ static bool look_at_all(const char *variable, const char *id, int fd)
 		    still_ns == carrier.started_ns &&
 		    write(fd, &carrier, sizeof(carrier)) !=
 			    (ssize_t)sizeof(carrier))
-			return false;
+			done = false;
 	}
-	return true;
+	if (all)
+		closedir(all);
+	free(text.bytes);
+	return done;
 }
 
 /* === in the caller ====================================================== */

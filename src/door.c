@@ -127,6 +127,21 @@ void door_answer(struct door *door, bool released)
 	door->visitor = -1;
 }
 
+/*
+ * Who refuses us answers and closes, without reading our name: that may not go
+ * out any more, or the answer may stand behind an error.
+ */
+static int ask(int fd, const char *name, char *byte)
+{
+	ssize_t n;
+
+	send(fd, name, strlen(name), MSG_NOSIGNAL);
+	n = recv(fd, byte, 1, 0);
+	if (n < 0 && errno == ECONNRESET)
+		n = recv(fd, byte, 1, 0);
+	return n == 1 ? 0 : -EIO;
+}
+
 int door_knock(const char *id, const char *name)
 {
 	struct sockaddr_un address;
@@ -143,9 +158,8 @@ int door_knock(const char *id, const char *name)
 		err = errno == ECONNREFUSED ? -ENOENT : -errno;
 	else if (!is_allowed(fd)) /* whoever it is, it holds no lock of ours */
 		err = -ENOENT;
-	else if (send(fd, name, strlen(name), MSG_NOSIGNAL) < 0 ||
-		 recv(fd, &byte, 1, 0) != 1)
-		err = -EIO;
+	else
+		err = ask(fd, name, &byte);
 	close(fd);
 	if (err)
 		return err;

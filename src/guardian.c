@@ -252,11 +252,9 @@ static void report(struct guard *g, enum guardian_report_kind kind, int status,
 	report.status = status;
 	report.lost = g->stopping;
 	report.command = g->command;
-	if (!g->orphaned &&
-	    send(g->socket, &report, sizeof(report), MSG_NOSIGNAL | flags) <
-		    0 &&
-	    errno == EPIPE)
-		g->orphaned = true;
+	/* That cflock is gone, read_orders() finds: the lease is lost by that. */
+	if (!g->orphaned)
+		send(g->socket, &report, sizeof(report), MSG_NOSIGNAL | flags);
 }
 
 /* By which the guardian sees what it guards. */
@@ -312,11 +310,11 @@ static void close_inherited(const struct guard *g)
 
 static void arm_timer(const struct guard *g, struct instant now)
 {
-	int64_t ns = lease_until_next_phase_ns(&g->lease, now);
 	struct itimerspec timer = { 0 };
 
-	/* Nought disarms it: right for -1, but not for what is due now. */
-	timer.it_value = clock_timespec(ns == 0 ? 1 : ns);
+	/* -1 becomes nought, which disarms it. */
+	timer.it_value =
+		clock_timespec(lease_until_next_phase_ns(&g->lease, now));
 	timerfd_settime(g->timer, 0, &timer, NULL);
 }
 
@@ -622,8 +620,6 @@ static void raise_priority(void)
 static void change_title(const struct guardian_job *job)
 {
 	prctl(PR_SET_NAME, GUARDIAN_PROCESS_NAME, 0, 0, 0);
-	if (!job->title_size)
-		return;
 	memset(job->title, 0, job->title_size);
 	strncpy(job->title, GUARDIAN_PROCESS_NAME, job->title_size - 1);
 }
@@ -736,8 +732,10 @@ static void be_guardian(const struct guardian_job *job, int socket)
 	 * the session, too: as a parent in the same session we would make a
 	 * command stoppable by Ctrl-Z that no shell could continue.
 	 */
-	if (job->own_group || setsid() < 0)
+	if (job->own_group)
 		setpgid(0, 0);
+	else
+		setsid();
 	raise_priority();
 	close_inherited(&g);
 	guard_tree(&g);

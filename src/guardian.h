@@ -39,7 +39,7 @@ struct guardian_job {
 	bool own_group;
 	/* The end of the command itself ends the run, whatever it left. */
 	bool command_only;
-	/* Where ps(1) finds our arguments, and room for them. */
+	/* Where ps(1) finds our arguments, and room for them, at least 1. */
 	char *title;
 	size_t title_size;
 };

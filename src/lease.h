@@ -98,7 +98,7 @@ void lease_kill_earlier(struct lease *lease, int64_t ns);
 
 enum lease_phase lease_phase(const struct lease *lease, struct instant now);
 
-/* ns until the next phase begins, at least 0; -1 when no other follows, or none
+/* ns until the next phase begins, at least 1; -1 when no other follows, or none
  * by itself. */
 int64_t lease_until_next_phase_ns(const struct lease *lease,
 				  struct instant now);

@@ -2,6 +2,7 @@
 
 #include "tree.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -56,7 +57,7 @@ static int add_listed(struct members *members, int fd, pid_t parent)
 	/* A number may be cut in two by the end of the buffer. */
 	while ((n = pread(fd, buffer, sizeof(buffer), offset)) > 0) {
 		for (i = 0; i < n; i++) {
-			if (buffer[i] >= '0' && buffer[i] <= '9') {
+			if (isdigit((unsigned char)buffer[i])) {
 				pid = pid * 10 + (buffer[i] - '0');
 				continue;
 			}
@@ -315,9 +316,10 @@ size_t tree_kill(const struct tree *tree, bool deep)
 
 		if (is_stranger(tree, pid))
 			continue;
+		/* Our child, and not reaped: it is there. */
 		if (kill(pid, SIGKILL) == 0)
 			sched_setscheduler(pid, SCHED_FIFO, &at_once);
-		else if (errno == EPERM)
+		else
 			refused++;
 	}
 	free(children.list);

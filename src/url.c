@@ -566,7 +566,7 @@ static bool find_parameter(const char *text, size_t from, bool is_url,
 	if (is_url && !url->has_sentinel_password)
 		return false;
 	/* As a URL it has one '?', and in front of this either that or a '&'. */
-	value = is_url ? strstr(strchr(text, '?'), "sentinel-password=")
+	value = is_url ? strstr(text + strcspn(text, "?"), "sentinel-password=")
 		       : strcasestr(text + from, "password=");
 	while (is_url && value[-1] != '?' && value[-1] != '&')
 		value = strstr(value + 1, "sentinel-password=");

@@ -186,6 +186,108 @@ has_line_of() {
 	wait_until eval '! pgrep -fx "$CFLOCK --attach .*"'
 }
 
+@test "--release by a script that has become another user: 77; the lock stays" {
+	[ "$(id -u)" = 0 ] || skip "takes root"
+	chmod 755 "$REDIS_DIR" "$work"
+	cp "$CFLOCK" "$REDIS_DIR/releaser"
+	write_script <<-'END'
+		setpriv --reuid=65534 --regid=65534 --clear-groups "$REDIS_DIR/releaser" --release "$name"
+		echo "$?" >"$work/code"
+		redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name}" >"$work/held"
+	END
+	bash "$work/script" 2>"$err"
+	[ "$(cat "$work/code")" = 77 ] || fail "$(cat "$work/code"): $(cat "$err")"
+	grep -q "another user has attached it" "$err"
+	[ "$(cat "$work/held")" = 1 ]
+	wait_until nothing_left "$name"
+}
+
+@test "what a shell could take for something else comes through as it is" {
+	local shell
+
+	write_script <<-'END'
+		[ "$CFLOCK_ANCESTORS" != "$before" ] || exit 9
+		case $CFLOCK_ANCESTORS in *"$before"*) ;; *) exit 8 ;; esac
+	END
+	before="it's'; touch $work/ran; \`touch $work/ran\` \$(touch $work/ran)"
+	export before
+	for shell in sh bash dash zsh; do
+		expect 0 env CFLOCK_ANCESTORS="$before" "$shell" "$work/script"
+		is_silent
+	done
+	[ ! -e "$work/ran" ]
+}
+
+@test "what is sent to the holder does not reach the script" {
+	write_script <<-'END'
+		for signal in HUP TERM USR1; do
+			trap "echo $signal >>'$work/seen'" "$signal"
+		done
+		touch "$work/ready"
+		until [ -e "$work/go" ]; do sleep 0.02; done
+		"$CFLOCK" --release "$name" || exit 9
+		[ ! -e "$work/seen" ] || exit 8
+	END
+	start bash
+	for signal in HUP TERM USR1; do
+		kill "-$signal" "$holder"
+	done
+	# They are with the guardian before it is asked to let go.
+	is_through() {
+		! grep -q '^\(SigPnd\|ShdPnd\):.*[1-9a-f]' "/proc/$holder/status"
+	}
+	wait_until is_through
+	touch "$work/go"
+	ends_with 0
+	all_gone
+}
+
+@test "who knocks at the holder's door and says nothing, or nonsense, ends nothing" {
+	write_script -t 2s <<-'END'
+		id=${CFLOCK_ID} python3 - <<-'PYTHON'
+			import os, socket, time
+			def knock():
+			    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+			    door.connect("\0cflock/" + os.environ["id"])
+			    return door
+			knock().close()
+			silent = knock()
+			for _ in range(3):
+			    other = knock()
+			    other.send(b"other")
+			    assert other.recv(9) == b"o", "not told that it is another lock"
+			assert silent.recv(9) == b"o"
+		PYTHON
+		[ $? = 0 ] || exit 9
+		sleep 2.5 # longer than the lease
+		[ "$(redis-cli -s "$REDIS_SOCKET" exists "cflock:{$name}")" = 1 ] || exit 8
+		"$CFLOCK" --release "$name" || exit 7
+	END
+	bash "$work/script" 2>"$err" || fail "$?: $(cat "$err")"
+	nothing_left "$name"
+}
+
+@test "two that release at once, with a service that is away: both are told" {
+	write_script -t 3s <<-'END'
+		touch "$work/ready"
+		until [ -e "$work/go" ]; do sleep 0.05; done
+		"$CFLOCK" --release "$name" &
+		"$CFLOCK" --release "$name"
+		echo "$?" >"$work/first"
+		wait $!
+		echo "$?" >"$work/second"
+	END
+	start bash
+	freeze_redis
+	touch "$work/go"
+	wait_until test -s "$work/second"
+	[ "$(cat "$work/first" "$work/second" | xargs)" = "69 69" ] ||
+		fail "$(cat "$work/first" "$work/second" "$err")"
+	ends_with 0
+	thaw_redis
+	wait_until nothing_left "$name"
+}
+
 @test "--release outside of a script, and with a service that is away" {
 	expect 1 "$CFLOCK" --release "$name"
 	says "not attached to this script"
@@ -545,6 +647,23 @@ has_line_of() {
 	wait_until is_gone "$holder"
 	wait_until is_gone "$guardian"
 	nothing_left "$name"
+}
+
+@test "a daemon is found by what stands behind much else in its environment" {
+	write_script -t 10s <<-'END'
+		big=$(printf '%0100000d' 0)
+		(env -u CFLOCK_ANCESTORS big=$big big2=$big CFLOCK_ANCESTORS="$CFLOCK_ANCESTORS" \
+			"$work/stamper" "$marker" &)
+		touch "$work/ready"
+		while :; do sleep 0.02; done
+	END
+	start bash
+	wait_until test -s "$work/stamps"
+	end_ms=$(lease_end_ms del)
+	ends_with 143
+	wait_until is_gone "$holder"
+	[ -z "$(pgrep -f "stamper $marker")" ]
+	[ "$(last_stamp_ms)" -lt "$end_ms" ]
 }
 
 @test "a daemon that is started by what is being stopped is found, too" {

@@ -75,7 +75,7 @@ matches() {
 	done
 	for path in "$top"/contrib/*; do
 		case ${path##*/} in
-		check.sh | completions | debian | deps.sh | docker | rpm | try.sh) ;;
+		check.sh | completions | coverage.sh | debian | deps.sh | docker | rpm | try.sh) ;;
 		*) [[ " ${listed[*]} " == *" contrib/${path##*/} "* ]] ||
 			fail "not listed: $path" ;;
 		esac

@@ -134,3 +134,30 @@ no_overlap() {
 	expect 0 on_host two "$CFLOCK" -w 10 -t 3s "$name" true
 	no_overlap
 }
+
+@test "a connection to one server goes dead in the run: renewed, handed over, released" {
+	local ended_ms
+
+	start first one
+	wait_until has_stamped first
+	first=$background
+	start second two
+	wait_until eval '[ "$(redis-cli -s "$work/sa/redis.sock" zcard "$key:line")" = 1 ]'
+	net_cut one sc
+	net_cut two sc
+	sleep 4 # longer than the lease
+	run ! has_stamped second
+	ended_ms=$(now_ms)
+	touch "$work/end-first"
+	wait "$first"
+	wait_until has_stamped second
+	within 0 "$(($(now_ms) - ended_ms))" 2500 "ms that release and hand-over took"
+	touch "$work/end-second"
+	wait "$background"
+	no_overlap
+	[ ! -s "$work/stderr-first" ] || fail "$(cat "$work/stderr-first")"
+	[ ! -s "$work/stderr-second" ] || fail "$(cat "$work/stderr-second")"
+	# What could not be given back ends by itself.
+	net_heal
+	expect 0 on_host one "$CFLOCK" -w 10 -t 3s "$name" true
+}

@@ -285,6 +285,56 @@ recorded() {
 	nothing_left "$name"
 }
 
+@test "Ctrl-C reaches a command that has made a group of its own" {
+	cat >"$work/own_group.py" <<-'END'
+		import os, sys
+		os.setpgid(0, 0)
+		os.execvp("sleep", ["sleep", sys.argv[1]])
+	END
+	on_terminal <<-END
+		prompt
+		line cflock $name python3 $work/own_group.py $marker
+		poll pgrep -x -f "sleep $marker"
+		key C-c
+		prompt
+		line echo "code=\$?"
+		expect code=130
+		check no_process_left
+		check nothing_left $name
+	END
+}
+
+@test "a command that ignores SIGTERM is killed, and the rest of its pipeline is not" {
+	on_terminal <<-END
+		prompt
+		line cflock --ttl 1s $name bash -c 'trap "" TERM; while :; do sleep $marker; done' | (cat; echo "rest=\$((20 + 3))")
+		poll pgrep -x -f "sleep $marker"
+		check kill -STOP \$(cat $REDIS_DIR/pid)
+		expect lease is lost
+		expect rest=23
+		prompt
+		line echo "code=\$?"
+		expect code=0
+		check no_process_left
+		check kill -CONT \$(cat $REDIS_DIR/pid)
+		poll nothing_left $name
+	END
+}
+
+# HUP is the kernel's, to a stopped group that nobody of the session can continue.
+@test "a stopped command whose cflock is killed is continued, to end" {
+	on_terminal <<-END
+		prompt
+		line cflock $name bash -c 'trap "" HUP; trap "echo TERM >$got; exit" TERM; echo ready; while :; do sleep 0.01; done' $marker
+		expect ready
+		check kill -STOP \$(pgrep -P "\$(guardian_of "\$(cat $work/pid)")")
+		poll command_is T
+		check kill -KILL \$(cat $work/pid)
+		poll grep -q TERM $got
+		poll nothing_left $name
+	END
+}
+
 @test "Ctrl-C ends a pipeline" {
 	on_terminal <<-END
 		prompt

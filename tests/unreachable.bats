@@ -239,6 +239,27 @@ black_hole() {
 	[ ! -e "$work/ran" ]
 }
 
+@test "one of three names that the service does not answer for: start, hold and hand-over go on" {
+	start_redis "$work/1"
+	start_redis "$work/2"
+	export CFLOCK_SERVER="redis://redis.example unix://$work/1/redis.sock unix://$work/2/redis.sock"
+	expect 0 in_network '
+		drop udp dport 53
+		begun=${EPOCHREALTIME/[.,]/}
+		"$CFLOCK" -n "$name" true
+		echo $((${EPOCHREALTIME/[.,]/} / 1000 - begun / 1000))
+		# For longer than its lease.
+		"$CFLOCK" -t 2s "$name" sh -c "touch \"$work/began\"; sleep 5" &
+		until [ -e "$work/began" ]; do sleep 0.01; done
+		"$CFLOCK" -w 20 "$name" touch "$work/next"
+		wait $!'
+	is_silent
+	[ "$output" -lt 2500 ] || fail "the first took $output ms"
+	[ -e "$work/next" ]
+	stop_redis "$work/1"
+	stop_redis "$work/2"
+}
+
 @test "a name service that does not answer, interrupted: ends at once" {
 	expect 0 in_network '
 		drop udp dport 53

@@ -238,8 +238,8 @@ int round_fail(struct quorum *quorum)
 		}
 	}
 	snprintf(quorum->error, sizeof(quorum->error),
-		 "%d of %d servers do not answer as they should: %s", failed,
-		 quorum->count, causes);
+		 "%d of %d servers do not answer as they should: %.900s",
+		 failed, quorum->count, causes);
 	/* Asked again, the others are no majority, either. */
 	if (!err || quorum->count - final < quorum->majority)
 		return last_final;

@@ -46,6 +46,7 @@ expiry_ms() {
 
 	now=$(now_ms)
 	left=$(rcli pttl "$key")
-	[ "$left" -gt 0 ] || fail "the lease is over already: $left"
+	# It has been given back already: the token is the time, in us, of its begin.
+	[ "$left" -gt 0 ] || left=$(($(rcli get "$key:token") / 1000 + 1000 - now))
 	echo $((now + left))
 }

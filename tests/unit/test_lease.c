@@ -380,6 +380,30 @@ static void test_lose(void)
 	       "lost after a renewal: the usual time to clean up");
 }
 
+static void test_kill_earlier(void)
+{
+	struct lease lease = lease_of_10s();
+
+	lease_kill_earlier(&lease, 0);
+	check_phase(&lease, at(8745 * MS - 1), LEASE_STOPPING,
+		    "nothing longer: nothing earlier");
+	lease_kill_earlier(&lease, 745 * MS);
+	check_phase(&lease, at(8 * S - 1), LEASE_STOPPING,
+		    "745 ms longer, 1 ns before the kill");
+	check_phase(&lease, at(8 * S), LEASE_KILLING,
+		    "745 ms longer: as much earlier");
+	lease_kill_earlier(&lease, 2 * S);
+	check_phase(&lease, at(6 * S - 1), LEASE_HELD,
+		    "as long as there is, 1 ns before the stopping");
+	check_phase(&lease, at(6 * S), LEASE_KILLING,
+		    "as long as there is: with the stopping");
+	lease_kill_earlier(&lease, 3600 * S);
+	check_phase(&lease, at(6 * S - 1), LEASE_HELD,
+		    "longer than there is: not before the stopping");
+	check_phase(&lease, at(6 * S), LEASE_KILLING,
+		    "longer than there is: with the stopping, too");
+}
+
 static void test_clocks(void)
 {
 	struct lease lease = lease_of_10s();
@@ -529,6 +553,7 @@ int main(void)
 	test_late_renewals();
 	test_overtaken();
 	test_lose();
+	test_kill_earlier();
 	test_clocks();
 	test_walk();
 	return done_testing();
