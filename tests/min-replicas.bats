@@ -220,7 +220,7 @@ too_few="only 0 of 1 replicas acknowledged the lease in time (--min-replicas)"
 	serve
 	add_replica
 	rcli script flush
-	hold a --min-replicas 1 -t 1s -v
+	hold a --min-replicas 1 -t 2s -v
 	for n in 1 2 3; do
 		before=$(calls_of wait)
 		rcli script flush

@@ -425,7 +425,7 @@ stands_in_line() {
 			cflock:epoch "$id" lift '' '' "$1"
 	}
 	[ "$(give_back $((token - 1)))" = 0 ]
-	has_lock 1
+	wait_until has_lock 1
 	[ "$(give_back "$token")" = 1 ]
 	run ! has_lock 1
 }
@@ -521,8 +521,8 @@ has_lock_in_5() {
 
 	lock=$("$CFLOCK" --attach $$ "$name")
 	eval "$lock"
-	has_lock 1
-	has_lock 3
+	wait_until has_lock 1
+	wait_until has_lock 3
 	"$CFLOCK" --release "$name"
 	nothing_left_on 1 2 3
 	signal_server KILL 1

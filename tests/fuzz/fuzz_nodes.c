@@ -14,7 +14,7 @@
 #include "redis/cluster.h"
 
 /* For what is static there. */
-#include "redis/sentinel.c"
+#include "redis/sentinel.c" /* NOLINT(bugprone-suspicious-include) */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -61,21 +61,21 @@ static void learn(struct cluster *cluster, const redisReply *reply)
 	}
 }
 
-static void vote(struct sentinels *sentinels, struct vote *votes, int i,
+static void name(struct sentinels *sentinels, struct said *votes, int i,
 		 redisReply *reply)
 {
 	char error[STORE_ERROR_MAX] = "", shown[STORE_ERROR_MAX];
 	struct link *link = &sentinels->links[i];
-	int counts;
+	int counts, answered;
 
 	link->answer = reply;
 	link->err = 0;
 	take_vote(link, &votes[i]);
 	link->answer = NULL;
-	if (votes[i].kind == VOTE_MASTER &&
+	if (votes[i].kind == SAID_MASTER &&
 	    (!*votes[i].host || votes[i].port < 1 || votes[i].port > PORT_MAX))
 		abort();
-	counts = judge(sentinels, votes, error, sizeof(error));
+	counts = judge(sentinels, votes, &answered, error, sizeof(error));
 	if (counts >= sentinels->count || (counts < 0 && !*error))
 		abort();
 	if (strcmp(log_printable(error, shown, sizeof(shown)), error) != 0)
@@ -85,7 +85,7 @@ static void vote(struct sentinels *sentinels, struct vote *votes, int i,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	redisReader *reader = redisReaderCreate();
-	struct vote votes[3] = { { .kind = VOTE_NONE } };
+	struct said votes[3] = { { .kind = SAID_NOTHING } };
 	struct sentinels *sentinels;
 	struct cluster *cluster;
 	redisReply *reply;
@@ -107,7 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (redisReaderGetReply(reader, (void **)&reply) == REDIS_OK &&
 	       reply) {
 		learn(cluster, reply);
-		vote(sentinels, votes, i++ % 3, reply);
+		name(sentinels, votes, i++ % 3, reply);
 		freeReplyObject(reply);
 	}
 	redisReaderFree(reader);
