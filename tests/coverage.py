@@ -7,6 +7,7 @@ import json
 import sys
 
 WHOLE = (
+    "src/guard.c",
     "src/guardian.c",
     "src/lease.c",
     "src/redis/judge.c",
