@@ -70,8 +70,9 @@ static void test_strings(void)
 	is_string("\xc0\xaf\xed\xa0\x80\xf4\x90\x80\x80", 99, "?????????",
 		  "overlong, a surrogate, beyond the last");
 	is_string("\xc2\x9b", 99, "??", "a C1 control");
-	is_string("</script>\xe2\x80\xa8", 99, "</script>\xe2\x80\xa8",
-		  "what only HTML and JavaScript mind");
+	is_string("</script>", 99, "</script>", "what only HTML minds");
+	is_string("\xe2\x80\xa8\xe2\x80\xae", 99, "??????",
+		  "another kind of newline, and what turns the text round");
 }
 
 static void test_cuts(void)

@@ -260,8 +260,10 @@ static void test_grant(void)
 	is_int(acquired("*2\r\n:1\r\n$2\r\n4x\r\n"), -EPROTO, "not a number");
 	is_int(acquired("*2\r\n:1\r\n$24\r\n123456789012345678901234\r\n"),
 	       -EPROTO, "more digits than there is room for");
-	is_int(acquired("*2\r\n:1\r\n$23\r\n12345678901234567890123\r\n"),
-	       STORE_DONE, "as many as there is room for");
+	is_int(acquired("*2\r\n:1\r\n$16\r\n9007199254740992\r\n"), -EPROTO,
+	       "2^53");
+	is_int(acquired("*2\r\n:1\r\n$16\r\n9007199254740991\r\n"), STORE_DONE,
+	       "the highest of all");
 	is_int(acquired("*2\r\n:1\r\n:42\r\n"), -EPROTO, "not a text");
 	is_int(acquired("*1\r\n:1\r\n"), -EPROTO, "no token");
 	is_int(acquired("*2\r\n:2\r\n$2\r\n42\r\n"), -EPROTO,
