@@ -6,7 +6,8 @@
 #   overhead.sh     CFLOCK=./cflock ROUNDS=200
 #
 # Starts a Redis and an etcd of its own, on this machine: the times are those
-# of the programs, and a network's round trips come on top (cflock: two).  An
+# of the programs, and a network's round trips come on top (cflock: two).  All by
+# loopback TCP, and cflock by a Unix socket as well.  An
 # etcd writes to its disk before it answers, a Redis does not, and promises
 # less; ETCD_FLAGS=--unsafe-no-fsync leaves that out.  Without etcd or flock,
 # their rows are left out.
@@ -31,6 +32,10 @@ for tool in $tools; do
 	rows="$rows
 $row"
 done
+# As all others go by TCP.
+set -- "$@" , "$CFLOCK" -S "unix://$dir/redis.sock" bench-unix true
+rows="$rows
+cflock -S unix:///PATH NAME true"
 
 stopwatch "$rounds" "$@" >run.times
 
@@ -40,7 +45,7 @@ echo "$rows" | paste -d ' ' run.times - | awk '
 		median[NR] = $1; low[NR] = $2; high[NR] = $3
 		$1 = $2 = $3 = ""; sub(/^ */, ""); name[NR] = $0
 		if ($1 == "flock") flock = median[NR]
-		if (/^cflock/) cflock = median[NR]
+		if (/^cflock NAME/) cflock = median[NR]
 	}
 	function ratio(to) { return to ? sprintf("%.2f", median[i] / to) : "-" }
 	END {
