@@ -122,20 +122,24 @@ static void judge(const uint8_t *data, size_t size)
 			       .policy = &policy };
 	const char *why;
 	size_t length = 0;
+	char *info;
 
 	if (size < 4 || lease_policy_init(&policy, 10 * NS_PER_S, 60, &why))
 		return;
 	facts.has_clock = facts.save.known = facts.appendfsync.known = data[0];
 	facts.ahead_ms = (int64_t)data[1] << (data[2] % 32);
 	facts.spike_ms = (int64_t)data[2] << (data[3] % 24);
-	facts.info = strndup((const char *)data + 4, size - 4);
-	snprintf(facts.save.value, sizeof(facts.save.value), "%s", facts.info);
+	info = strndup((const char *)data + 4, size - 4);
+	if (!info)
+		return;
+	facts.info = info;
+	snprintf(facts.save.value, sizeof(facts.save.value), "%s", info);
 	snprintf(facts.appendfsync.value, sizeof(facts.appendfsync.value), "%s",
-		 facts.info);
+		 info);
 	facts_judge(&facts, found, &length);
+	free(info);
 	if (!length)
 		abort();
-	free(facts.info);
 }
 
 /* Connects the servers of the store; their other ends in ends[]. */

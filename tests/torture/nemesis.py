@@ -202,6 +202,15 @@ def fail_over(chamber, rng):
 # Which lets the old master be one for some 10 s more, beside the new one.
 @nemesis("ask-sentinel", (1, 2), 3, ("sentinel",), "server", True)
 def ask_sentinel(chamber, _rng):
+    if not chamber.topology.is_settled():
+        return None
+    return ("asked", None) if chamber.topology.fail_over() else None
+
+
+# Asked once more in these 10 s, the sentinels go back to a master that has never been
+# told that it was none: it is not found out, see SAFETY in cflock(1).
+@nemesis("ask-sentinel-again", (1, 2), 1, ("sentinel",), "beyond", True)
+def ask_sentinel_again(chamber, _rng):
     return ("asked", None) if chamber.topology.fail_over() else None
 
 
