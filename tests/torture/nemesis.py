@@ -207,8 +207,8 @@ def ask_sentinel(chamber, _rng):
     return ("asked", None) if chamber.topology.fail_over() else None
 
 
-# Asked once more in these 10 s, the sentinels go back to a master that has never been
-# told that it was none: it is not found out, see SAFETY in cflock(1).
+# Within these 10 s, the sentinels go back to a master that has never been told that it
+# was none: it is not found out, see SAFETY in cflock(1).
 @nemesis("ask-sentinel-again", (1, 2), 1, ("sentinel",), "beyond", True)
 def ask_sentinel_again(chamber, _rng):
     return ("asked", None) if chamber.topology.fail_over() else None
@@ -217,7 +217,9 @@ def ask_sentinel_again(chamber, _rng):
 @nemesis("kill-master", (1.5, 3), 3, REPLICATED, "server", True)
 def kill_master(chamber, rng):
     server = pick_server(chamber, rng, chamber.topology.masters())
-    if not server:
+    # Nor back to a master that a fail-over by hand has left as one.
+    if not server or (chamber.topology.name == "sentinel"
+                      and not chamber.topology.is_settled()):
         return None
     server.kill()
     return server.name, server.start
