@@ -55,8 +55,8 @@ struct renewer {
 	struct lease lease;
 	int64_t retry_at_ns; /* CLOCK_BOOTTIME; not before */
 	bool paused, stopped, busy;
-	char trouble
-		[STORE_ERROR_MAX]; /* with a minority, as it was told last */
+	/* With a minority, as it was told last. */
+	char trouble[STORE_ERROR_MAX];
 	bool is_refused;
 	char why[STORE_ERROR_MAX];
 	struct asked asked;    /* to end, as it was passed on */

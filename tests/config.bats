@@ -56,15 +56,10 @@ ttl_is() {
 
 # bad CODE TEXT... -- COMMAND...: nothing is run, and the line says TEXT.
 bad() {
-	local code=$1 texts=()
+	local code=$1 texts words
 
-	shift
-	while [ "$1" != -- ]; do
-		texts+=("$1")
-		shift
-	done
-	shift
-	expect "$code" "$@" "$name" touch "$work/ran"
+	split_at_dashes "${@:2}"
+	expect "$code" "${words[@]}" "$name" touch "$work/ran"
 	says "cflock: " "${texts[@]}"
 	[ "${#stderr_lines[@]}" = 1 ]
 	[ -z "$output" ]

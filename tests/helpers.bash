@@ -18,6 +18,17 @@ fail() {
 	return 1
 }
 
+# split_at_dashes [TEXT]... -- [WORD]...: into texts[] and words[], of the caller.
+split_at_dashes() {
+	texts=()
+	while [ "$1" != -- ]; do
+		texts+=("$1")
+		shift
+	done
+	# shellcheck disable=SC2034 # of the caller
+	words=("${@:2}")
+}
+
 # wait_until COMMAND...: until it succeeds.
 wait_until() {
 	local end=$((SECONDS + WAIT_LIMIT_S))

@@ -35,15 +35,10 @@ start_tcp_redis() {
 
 # unreachable ALLOWED_MS TEXT... -- OPTION...: 69 after that time.
 unreachable() {
-	local allowed_ms=$1 texts=()
+	local allowed_ms=$1 texts words
 
-	shift
-	while [ "$1" != -- ]; do
-		texts+=("$1")
-		shift
-	done
-	shift
-	expect 69 "$CFLOCK" "$@" "$name" touch "$work/ran"
+	split_at_dashes "${@:2}"
+	expect 69 "$CFLOCK" "${words[@]}" "$name" touch "$work/ran"
 	took "$allowed_ms" $((allowed_ms + 1200))
 	says "cflock: $name: cannot " "${texts[@]}" "the command was not started"
 	[ "${#stderr_lines[@]}" = 1 ]

@@ -43,9 +43,7 @@ static bool is_named(const struct link *link,
 	const struct address *address = &link->addresses[link->address];
 
 	return link->address < link->address_count &&
-	       answer->port == ntohs(address->to.any.sa_family == AF_INET6
-					     ? address->to.v6.sin6_port
-					     : address->to.v4.sin_port) &&
+	       answer->port == resolve_port(address) &&
 	       strcmp(answer->host, address->name) == 0;
 }
 
@@ -56,7 +54,7 @@ int confirm_end(struct link *link, const struct link_wait *wait)
 	int err;
 
 	if (!link->sentinels)
-		return 0;
+		return STORE_DONE;
 	err = sentinels_end(link->sentinels, wait, &answer, error,
 			    sizeof(error));
 	/* Those that are not heard may be behind connections that have died. */
@@ -69,7 +67,7 @@ int confirm_end(struct link *link, const struct link_wait *wait)
 	if (err == -ECANCELED)
 		return err;
 	if (!answer.answers || (!err && is_named(link, &answer)))
-		return 0;
+		return STORE_DONE;
 	link_close(link);
 	if (err)
 		memcpy(link->error, error, sizeof(link->error));

@@ -109,8 +109,8 @@ struct link {
 	int redirections; /* so far */
 	bool was_sent;    /* a part of it at least: it may be carried out */
 	int err;          /* of the call: 0, or a negative errno */
-	redisReply *
-		answer; /* of a call that has ended well: the caller's to free */
+	/* Of a call that has ended well: the caller's to free. */
+	redisReply *answer;
 
 	char error[STORE_ERROR_MAX]; /* why the last call failed */
 };

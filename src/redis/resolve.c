@@ -175,6 +175,13 @@ int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 	return count ? count : -ENOENT;
 }
 
+int resolve_port(const struct address *address)
+{
+	return ntohs(address->to.any.sa_family == AF_INET6
+			     ? address->to.v6.sin6_port
+			     : address->to.v4.sin_port);
+}
+
 void resolve_format(const struct address *address, char text[RESOLVE_TEXT_MAX])
 {
 	char host[INET6_ADDRSTRLEN] = "?";
@@ -184,13 +191,13 @@ void resolve_format(const struct address *address, char text[RESOLVE_TEXT_MAX])
 		inet_ntop(AF_INET, &address->to.v4.sin_addr, host,
 			  sizeof(host));
 		snprintf(text, RESOLVE_TEXT_MAX, "%s:%d", host,
-			 ntohs(address->to.v4.sin_port));
+			 resolve_port(address));
 		break;
 	case AF_INET6:
 		inet_ntop(AF_INET6, &address->to.v6.sin6_addr, host,
 			  sizeof(host));
 		snprintf(text, RESOLVE_TEXT_MAX, "[%s]:%d", host,
-			 ntohs(address->to.v6.sin6_port));
+			 resolve_port(address));
 		break;
 	default:
 		snprintf(text, RESOLVE_TEXT_MAX, "%s",

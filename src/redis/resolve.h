@@ -50,6 +50,9 @@ int resolve_host(const char *host, int port, int64_t deadline_ns, int cancel_fd,
 /* Whether both are the same port of the same host, neither a Unix socket. */
 bool resolve_is_same(const struct address *a, const struct address *b);
 
+/* Of one that is no Unix socket. */
+int resolve_port(const struct address *address);
+
 /* The address as in a URL, with its port; a Unix socket's path. */
 #define RESOLVE_TEXT_MAX 128
 void resolve_format(const struct address *address, char text[RESOLVE_TEXT_MAX]);

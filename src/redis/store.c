@@ -121,14 +121,6 @@ static void finish(struct store *store, const struct link_wait *wait)
 
 /* === the requests ======================================================= */
 
-/* What a grant is that the sentinels are asked about behind it. */
-static int confirmed(struct store *store, const struct link_wait *wait)
-{
-	int err = confirm(&store->single.link, wait);
-
-	return err ? err : STORE_DONE;
-}
-
 /*
  * What too few replicas have is no grant: meanwhile, others may have it.  Where
  * that does not succeed, the claim is still to be withdrawn.
@@ -173,7 +165,7 @@ int store_acquire(struct store *store, const struct claim *claim,
 	if (result == STORE_DONE &&
 	    !(was_closed && clock_elapsed_ns(sent, clock_now()) <
 				    claim->spare_ms * NS_PER_MS))
-		result = confirmed(store, &wait);
+		result = confirm(&store->single.link, &wait);
 	if (result == STORE_DONE) {
 		memcpy(grant->token, token, sizeof(grant->token));
 		grant->sent = sent;
@@ -220,7 +212,7 @@ static int reclaim(struct store *store, const struct claim *claim,
 	finish(store, wait);
 	result = single_end_acquire(&store->single, &request, token, &refusal);
 	if (result == STORE_DONE)
-		result = confirmed(store, wait);
+		result = confirm(link, wait);
 	if (link->err ||
 	    (result != STORE_REFUSED && !store_error_is_final(result)))
 		return result;
@@ -236,7 +228,7 @@ int store_renew(struct store *store, const struct claim *claim,
 	struct link *link = &store->single.link;
 	bool was_closed = link->conn.fd < 0;
 	struct request request;
-	int result, err = 0;
+	int result;
 
 	if (store->quorum)
 		return quorum_renew(store->quorum, claim, grant, stands, &wait,
@@ -249,11 +241,9 @@ int store_renew(struct store *store, const struct claim *claim,
 	confirm_finish(link, &wait);
 	result = single_end_renew(&store->single, &request, asked);
 	if (result == STORE_DONE && !was_closed)
-		err = confirm_end(link, &wait);
+		result = confirm_end(link, &wait);
 	else
 		confirm_drop(link);
-	if (err)
-		return err;
 	if (result != STORE_REFUSED || !stands)
 		return result;
 	result = reclaim(store, claim, grant, &wait);

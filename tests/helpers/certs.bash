@@ -21,15 +21,10 @@ make_cert() {
 
 # refused CODE TEXT... -- OPTION...: not run, with one line that says so.
 refused() {
-	local code=$1 texts=()
+	local code=$1 texts words
 
-	shift
-	while [ "$1" != -- ]; do
-		texts+=("$1")
-		shift
-	done
-	shift
-	expect "$code" "$CFLOCK" "$@" "$name" touch "$work/ran"
+	split_at_dashes "${@:2}"
+	expect "$code" "$CFLOCK" "${words[@]}" "$name" touch "$work/ran"
 	says "cflock: " "${texts[@]}"
 	[ "${#stderr_lines[@]}" = 1 ]
 	[ -z "$output" ]
