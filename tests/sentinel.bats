@@ -179,7 +179,7 @@ teardown() {
 # at least: its id in $asks.
 asks_for() {
 	asks=$(cli -p "${ports[0]}" client list |
-		sed -n 's/^id=\([0-9]*\) .* age=\([0-9]*\) .* cmd=sentinel|get-master-addr-by-name .*/\2 \1/p' |
+		sed -n 's/^id=\([0-9]*\) .* age=\([0-9]*\) .* cmd=sentinel\(|master\)\{0,1\} .*/\2 \1/p' |
 		awk -v least="$1" '$1 >= least { print $2 }')
 	[ -n "$asks" ]
 }
@@ -233,7 +233,34 @@ is_lost_when_they_say() {
 
 @test "sentinels that name what is not to be found: the lease is lost" {
 	is_lost_when_they_say a "nowhere.invalid 1" "nowhere.invalid 1"
-	grep -q "nowhere.invalid" "$work/stderr-a"
+	grep -q "nowhere.invalid" "$work/stderr-a" || fail "$(cat "$work/stderr-a")"
+}
+
+# They go back to a master that was never told that it is none: it knows nothing of
+# what the other granted.
+@test "a fail-over by hand, and one back within seconds" {
+	local first
+
+	settle
+	first=$master
+	fail_over
+	master=$(named_by 0)
+	start a --ttl 2s
+	wait_until has_begun a
+	[ "$(cli -p "$first" exists "$key")" = 0 ]
+	start b --ttl 2s
+	wait_until is_in_line 1
+	fail_over
+	[ "$(named_by 0)" = "$first" ]
+	start c --ttl 2s
+	sleep 5
+	touch "$work/go"
+	ended a
+	[ "$code" = 0 ] || [ "$code" = 79 ] || fail "$code: $(cat "$work/stderr-a")"
+	ended_well b
+	ended_well c
+	[ "$(sort -u "$work/began" | wc -l)" = 3 ] || fail "began: $(cat "$work/began")"
+	tokens_grow
 }
 
 @test "a fail-over by hand while the lock is waited for" {

@@ -12,6 +12,7 @@
 --      15 the token of a lease that the server has forgotten, to have it back, or ""
 --      16 of a quorum: the token that the lease is to have, or ""
 --      17 of a quorum: the ticket that `id` is to have in the line, or ""
+--      18 the config epoch of the sentinels that named this server, or ""
 --
 -- Returns {1, token}, or {0, why, ms after which to ask again at the latest, 1 if
 -- exactly then, place in the line (0: none), length of the line, ms left (-1:
@@ -35,6 +36,7 @@ local id, ttl, spare, kind = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV
 local may_wait = ARGV[5] == 'wait'
 local reclaimed = ARGV[15] or ''
 local proposed, ticket = tonumber(ARGV[16]), tonumber(ARGV[17])
+local config_epoch = tonumber(ARGV[18]) or 0
 local slots = tonumber(string.match(kind, '^slots:(%d+)$'))
 local last_token, cooling, gone, epoch =
 	unpack(call('MGET', TOKEN, COOLDOWN, gone_key(id), EPOCH))
@@ -155,7 +157,7 @@ end
 
 if mine and proposed and reclaimed == '' and mine.token ~= ARGV[16] then
 	-- A vote for a token that others did not give theirs for.
-	local grace, least, why, since = check_epoch(epoch, ttl)
+	local grace, least, why, since = check_epoch(epoch, ttl, config_epoch)
 	if grace > 0 and ARGV[14] ~= 'no-grace' then
 		return refuse_for_grace(grace, why, since)
 	end
@@ -178,7 +180,7 @@ if mine and (reclaimed == '' or reclaimed == mine.token) then
 	end
 	-- A lease that was taken over begins; or somebody asks once more.  Not by data
 	-- that may be older than what has become of it.
-	local grace, _, why, since = check_epoch(epoch, ttl)
+	local grace, _, why, since = check_epoch(epoch, ttl, config_epoch)
 	if grace > 0 and reclaimed == '' and ARGV[14] ~= 'no-grace' then
 		return refuse_for_grace(grace, why, since)
 	end
@@ -202,7 +204,7 @@ if reclaimed ~= '' then
 	local token = tonumber(reclaimed)
 	local last = tonumber(last_token or 0) or 0
 	local beside = {}
-	local grace, least = check_epoch(epoch, ttl)
+	local grace, least = check_epoch(epoch, ttl, config_epoch)
 
 	if foreign or grace > 0 and ARGV[14] == 'grace' or not proposed and (grace <= 0 or
 		last > token and (kind == 'exclusive' or last >= least)) then
@@ -331,7 +333,7 @@ local obstacles = find_obstacles()
 local is_free = not foreign and #obstacles == 0
 local grace, least, forgot, since = 0, 0, nil, nil
 if is_free and (not first or first == id) then
-	grace, least, forgot, since = check_epoch(epoch, ttl)
+	grace, least, forgot, since = check_epoch(epoch, ttl, config_epoch)
 	if grace <= 0 or ARGV[14] == 'no-grace' then
 		return take(now, obstacles, least)
 	end
@@ -378,7 +380,7 @@ end
 -- Taking over.  What has taken over itself, and died before it was to start, is
 -- no obstacle from then on; that needs no place in the line.
 if overdue == 0 and (first == id or not first and free <= now) then
-	grace, least, forgot, since = check_epoch(epoch, ttl)
+	grace, least, forgot, since = check_epoch(epoch, ttl, config_epoch)
 	if grace <= 0 or ARGV[14] == 'no-grace' then
 		return take(free, obstacles, least)
 	end

@@ -269,9 +269,13 @@ end
 
 -- Compares the server with what it was when a lease was last given, `epoch`, the
 -- value of EPOCH: another process, a fail-over to a replica, or one that has been
--- emptied may have forgotten leases that still stand.  Then, for one ttl, there
--- are no new grants: the grace period, as in NFS (RFC 8881, 8.4.2).  Needs the
--- clock.  Returns
+-- emptied may have forgotten leases that still stand.  One to which sentinels have
+-- gone back before they made it a replica has never known of those that were given
+-- meanwhile; that shows only in the config epoch, which grows with each fail-over;
+-- 0 without sentinels.
+--
+-- Then, for one ttl, there are no new grants: the grace period, as in NFS (RFC 8881,
+-- 8.4.2).  Needs the clock.  Returns
 --   ms of it that are left for leases of `ttl`, 0 or less when it is over
 --   the least token of this epoch
 --   what has begun it, "restart", "failover" or "flush", and when, in ms
@@ -280,13 +284,13 @@ end
 -- when it is noticed, which is later.  A process that has never been a replica
 -- and was started long ago forgot what it did then, so the first use of all needs
 -- no grace.
-local function check_epoch(epoch, ttl)
+local function check_epoch(epoch, ttl, config_epoch)
 	local server = call('INFO', 'server')
 	local replication = call('INFO', 'replication')
 	local run, line = string.match(server, 'run_id:(%x+)'),
 		string.match(replication, 'master_replid:(%x+)')
-	local old_run, old_line, began, least, why =
-		string.match(epoch or '', '^(%x+) (%x+) (%d+) (%d+) (%a+)$')
+	local old_run, old_line, began, least, why, old_config =
+		string.match(epoch or '', '^(%x+) (%x+) (%d+) (%d+) (%a+) ?(%d*)$')
 
 	if not (run and line) then
 		return 0, 0, '', 0 -- no server that is known does so
@@ -295,17 +299,22 @@ local function check_epoch(epoch, ttl)
 		epoch, old_run, least = nil, nil, nil
 	end
 	local begins_later = old_run and tonumber(began) > now + 1000
+	local known_config = tonumber(old_config) or 0
+	local missed = config_epoch - known_config
 
 	-- The clock has been set back: what began before then has to begin again.
 	if begins_later then
 		began = now
 	end
-	if run ~= old_run or line ~= old_line or begins_later then
+	if run ~= old_run or line ~= old_line or begins_later or missed > 0 then
 		local uptime = tonumber(string.match(server, 'uptime_in_seconds:(%d+)') or 0)
 		-- All zeros: this process has never followed another, or loaded its data.
-		local promoted = string.find(replication, 'master_replid2:0*[1-9a-f]')
+		local promoted = missed > 0 or
+			string.find(replication, 'master_replid2:0*[1-9a-f]')
+		-- The epoch in between, of which nothing is known here, has begun so, too.
+		local unseen = missed > 1 and 2 * TOKENS_UNSEEN or TOKENS_UNSEEN
 
-		if run ~= old_run or line ~= old_line and promoted then
+		if run ~= old_run or (line ~= old_line or missed > 0) and promoted then
 			-- Both were rounded down to a second.
 			began = (math.floor(now / 1000) - uptime + 1) * 1000
 			why = 'restart'
@@ -314,11 +323,14 @@ local function check_epoch(epoch, ttl)
 				why = epoch and uptime * 1000 < ttl and why or
 					promoted and 'failover' or 'flush'
 			end
-			least = math.max((least or 0) + TOKENS_UNSEEN,
-				now_us + TOKEN_JUMP_US)
+			least = math.max((least or 0) + unseen, now_us + TOKEN_JUMP_US)
 		end
-		call('SET', EPOCH, string.format('%s %s %.0f %.0f %s', run, line, began,
-			least, why))
+		-- Sentinels that were set up anew count from 0 again.
+		if missed > 0 or run ~= old_run and config_epoch > 0 then
+			known_config = config_epoch
+		end
+		call('SET', EPOCH, string.format('%s %s %.0f %.0f %s %.0f', run, line, began,
+			least, why, known_config))
 	end
 	return began + ttl - now, tonumber(least), why, tonumber(began)
 end

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
@@ -47,14 +48,18 @@ static bool is_named(const struct link *link,
 	       strcmp(answer->host, address->name) == 0;
 }
 
-int confirm_end(struct link *link, const struct link_wait *wait)
+static bool has_grown(const struct link *link, int64_t config_epoch)
+{
+	return config_epoch > strtoll(link->config_epoch, NULL, 10);
+}
+
+static int end(struct link *link, const struct link_wait *wait, bool is_grant)
 {
 	struct sentinels_answer answer;
 	char error[STORE_ERROR_MAX];
+	bool names_this;
 	int err;
 
-	if (!link->sentinels)
-		return STORE_DONE;
 	err = sentinels_end(link->sentinels, wait, &answer, error,
 			    sizeof(error));
 	/* Those that are not heard may be behind connections that have died. */
@@ -66,25 +71,39 @@ int confirm_end(struct link *link, const struct link_wait *wait)
 	}
 	if (err == -ECANCELED)
 		return err;
-	if (!answer.answers || (!err && is_named(link, &answer)))
+	if (!answer.answers && !answer.is_brief)
 		return STORE_DONE;
+	names_this = !err && is_named(link, &answer);
+	if (names_this && !has_grown(link, answer.config_epoch))
+		return STORE_DONE;
+	if (names_this && !is_grant) {
+		link_set_config_epoch(link, answer.config_epoch);
+		return STORE_DONE;
+	}
 	link_close(link);
 	if (err)
 		memcpy(link->error, error, sizeof(link->error));
 	else
 		snprintf(
 			link->error, sizeof(link->error),
-			"the sentinels of %.600s name another master meanwhile",
+			"the sentinels of %.600s have named another master meanwhile",
 			link->address_text);
 	return -EAGAIN;
+}
+
+int confirm_end(struct link *link, const struct link_wait *wait)
+{
+	return link->sentinels ? end(link, wait, false) : STORE_DONE;
 }
 
 int confirm(struct link *link, const struct link_wait *wait)
 {
 	int err;
 
+	if (!link->sentinels)
+		return STORE_DONE;
 	confirm_begin(link, wait);
-	err = confirm_end(link, wait);
+	err = end(link, wait, true);
 	confirm_drop(link);
 	return err;
 }

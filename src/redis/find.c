@@ -61,6 +61,7 @@ int find_tls(struct link *link)
 
 static int ask_sentinels(struct link *link, const struct link_wait *wait)
 {
+	int64_t config_epoch;
 	int count;
 
 	link->address_count = 0;
@@ -70,10 +71,11 @@ static int ask_sentinels(struct link *link, const struct link_wait *wait)
 	if (!link->sentinels)
 		return link_fail(link, -ENOMEM, "connect to");
 	count = sentinels_ask(link->sentinels, wait, link->addresses,
-			      link->error, sizeof(link->error));
+			      &config_epoch, link->error, sizeof(link->error));
 	if (count < 0)
 		return count;
 	link->address_count = count;
+	link_set_config_epoch(link, config_epoch);
 	return 0;
 }
 

@@ -105,6 +105,22 @@ int link_fail(struct link *link, int err, const char *doing)
 	return err == -ENOENT ? -ECONNREFUSED : err;
 }
 
+void link_drop_answer(struct link *link)
+{
+	/* Of hiredis before 1.0 it does not take NULL. */
+	if (link->answer)
+		freeReplyObject(link->answer);
+	if (link->before)
+		freeReplyObject(link->before);
+	link->answer = link->before = NULL;
+}
+
+void link_set_config_epoch(struct link *link, int64_t config_epoch)
+{
+	snprintf(link->config_epoch, sizeof(link->config_epoch), "%lld",
+		 (long long)config_epoch);
+}
+
 void link_settle(struct link *link)
 {
 	while (link->unanswered && link->awaited[0] == AWAITED_REPLICAS) {
@@ -155,7 +171,7 @@ void link_begin(struct link *link, const struct call *call,
 	link->cancel_fd = wait->cancel_fd;
 	link->redirections = 0;
 	link->was_sent = false;
-	link->answer = NULL;
+	link->answer = link->before = NULL;
 	link->passing_err = 0;
 	if (link->conn.fd >= 0) {
 		link->stale = link->unanswered;

@@ -30,8 +30,11 @@
 #include "url.h"
 
 #define CALL_KEYS_MAX 8
-#define CALL_ARGUMENTS_MAX 17
+#define CALL_ARGUMENTS_MAX 18
+#define CALL_BEFORE_MAX 3
 #define CALL_KEY_MAX_BYTES 320
+
+#define LINK_NUMBER_MAX 24
 
 struct script;
 
@@ -41,6 +44,8 @@ struct call {
 	char keys[CALL_KEYS_MAX][CALL_KEY_MAX_BYTES];
 	int argument_count;
 	const char *arguments[CALL_ARGUMENTS_MAX];
+	/* A command in front of it, in the same packet; NULL: none, or no more words. */
+	const char *before[CALL_BEFORE_MAX];
 	/* In ms; 0: until the connection is given up by the kernel's default. */
 	unsigned int user_timeout_ms;
 	/* Not by its SHA-1: nobody may be there any more to send it again. */
@@ -68,6 +73,7 @@ enum awaited {
 	AWAITED_OK,    /* a part of the handshake: the status OK */
 	AWAITED_ROLE,  /* whether it is a master */
 	AWAITED_NODES, /* those of the cluster */
+	AWAITED_BEFORE,
 	AWAITED_CALL,
 	AWAITED_REPLICAS, /* how many have acknowledged the call */
 };
@@ -88,6 +94,8 @@ struct link {
 	struct cluster *cluster;     /* the same */
 	bool asking;      /* connected only for what ASK sent us here */
 	bool has_learned; /* has asked this node for the others */
+	/* As text, the one in which the sentinels named this server; "": there are none. */
+	char config_epoch[LINK_NUMBER_MAX];
 	struct conn conn;
 	int unanswered; /* replies that are still to come */
 	enum awaited awaited[LINK_AWAITED_MAX]; /* one for each */
@@ -109,8 +117,9 @@ struct link {
 	int redirections; /* so far */
 	bool was_sent;    /* a part of it at least: it may be carried out */
 	int err;          /* of the call: 0, or a negative errno */
-	/* Of a call that has ended well: the caller's to free. */
-	redisReply *answer;
+	/* Of a call that has ended well, and of the command before it: the caller's to
+	 * free. */
+	redisReply *answer, *before;
 
 	char error[STORE_ERROR_MAX]; /* why the last call failed */
 };
@@ -139,6 +148,12 @@ int link_look_up(struct link *link, const struct link_wait *wait);
 
 /* Closes so that nothing that is on its way from here arrives later. */
 void link_abort(struct link *link);
+
+/* Frees the answer, and that of the command before the call, if there are any. */
+void link_drop_answer(struct link *link);
+
+/* Of the sentinels that name this server. */
+void link_set_config_epoch(struct link *link, int64_t config_epoch);
 
 /* Takes in, without waiting, what replicas have acknowledged of former calls. */
 void link_settle(struct link *link);

@@ -15,10 +15,16 @@
 /* To find the master, a sentinel has so long to answer, or it has no vote. */
 #define ASK_NS (1 * NS_PER_S)
 
+/* In less, most of those that are alive may well not have answered. */
+#define BRIEF_NS (50 * NS_PER_MS)
+
 /* So many questions one may not have answered yet, before it is connected anew. */
 #define LATE_MOST 3
 
 #define PORT_MAX 65535
+
+/* What a script can count exactly. */
+#define CONFIG_EPOCH_DIGITS 15
 
 /* What a sentinel says. */
 enum said_kind {
@@ -31,6 +37,7 @@ struct said {
 	enum said_kind kind;
 	char host[URL_HOST_MAX];
 	int port;
+	int64_t config_epoch;
 	int err; /* SAID_NOTHING: why, with a line in the link's error */
 };
 
@@ -41,7 +48,7 @@ struct sentinels {
 	struct call call;
 	/* Of the asking that has begun: */
 	int64_t until_ns;
-	bool is_fresh;
+	bool is_fresh, is_brief;
 	int count;
 	struct link links[];
 };
@@ -142,6 +149,36 @@ static bool fill_master(const redisReply *reply, struct said *vote)
 	return true;
 }
 
+static bool read_config_epoch(const char *text, int64_t *config_epoch)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (!digits || text[digits] || digits > CONFIG_EPOCH_DIGITS)
+		return false;
+	*config_epoch = strtoll(text, NULL, 10);
+	return true;
+}
+
+/* From all that it knows of the master: a list of names, each with a value. */
+static bool fill_config_epoch(const redisReply *reply, struct said *vote)
+{
+	size_t i;
+
+	if (reply->type != REDIS_REPLY_ARRAY)
+		return false;
+	for (i = 0; i + 1 < reply->elements; i += 2) {
+		const redisReply *name = reply->element[i];
+		const redisReply *value = reply->element[i + 1];
+
+		if (name->type == REDIS_REPLY_STRING &&
+		    value->type == REDIS_REPLY_STRING &&
+		    strcmp(name->str, "config-epoch") == 0)
+			return read_config_epoch(value->str,
+						 &vote->config_epoch);
+	}
+	return false;
+}
+
 static void take_vote(struct link *link, struct said *vote)
 {
 	char cause[STORE_ERROR_MAX];
@@ -151,17 +188,27 @@ static void take_vote(struct link *link, struct said *vote)
 		vote->err = link->err ? link->err : -EAGAIN;
 		return;
 	}
-	if (link->answer->type == REDIS_REPLY_NIL) {
+	if (link->before->type == REDIS_REPLY_NIL) {
 		vote->kind = SAID_UNKNOWN;
-	} else if (fill_master(link->answer, vote)) {
+	} else if (fill_master(link->before, vote) &&
+		   fill_config_epoch(link->answer, vote)) {
 		vote->kind = SAID_MASTER;
 	} else {
-		vote->err = reply_error(link->answer, cause, sizeof(cause));
+		vote->err = reply_error(link->before->type == REDIS_REPLY_ERROR
+						? link->before
+						: link->answer,
+					cause, sizeof(cause));
 		if (vote->err == -EPROTO)
 			snprintf(cause, sizeof(cause), "it is no sentinel");
 		snprintf(link->error, sizeof(link->error), "%.300s: %.600s",
 			 link->address_text, cause);
 	}
+}
+
+static bool is_alike(const struct said *a, const struct said *b)
+{
+	return a->kind == b->kind && a->port == b->port &&
+	       strcmp(a->host, b->host) == 0;
 }
 
 /* How many say the same as votes[i]. */
@@ -170,10 +217,19 @@ static int count_alike(const struct said *votes, int count, int i)
 	int j, alike = 0;
 
 	for (j = 0; j < count; j++)
-		alike += votes[j].kind == votes[i].kind &&
-			 votes[j].port == votes[i].port &&
-			 strcmp(votes[j].host, votes[i].host) == 0;
+		alike += is_alike(&votes[j], &votes[i]);
 	return alike;
+}
+
+static int64_t highest_config_epoch(const struct said *votes, int count, int i)
+{
+	int64_t highest = 0;
+	int j;
+
+	for (j = 0; j < count; j++)
+		if (is_alike(&votes[j], &votes[i]))
+			highest = most(highest, votes[j].config_epoch);
+	return highest;
 }
 
 /* The index of one that says what more than half of `of` say; or -1. */
@@ -319,13 +375,22 @@ void sentinels_begin(struct sentinels *sentinels, int64_t most_ns,
 	struct call *call = &sentinels->call;
 	int i;
 
+	/*
+	 * In this order: of a fail-over in between, the config epoch is a later one
+	 * than that of the address, which does no harm.  The address that is told
+	 * with the config epoch is for a while the old master's.
+	 */
+	call->before[0] = "SENTINEL";
+	call->before[1] = "get-master-addr-by-name";
+	call->before[2] = sentinels->master;
 	call->argument_count = 0;
 	call_add(call, "SENTINEL");
-	call_add(call, "get-master-addr-by-name");
+	call_add(call, "MASTER");
 	call_add(call, sentinels->master);
 	/* One that is slow may still answer the question before. */
 	call->behind = true;
 	sentinels->until_ns = part.deadline_ns;
+	sentinels->is_brief = part.deadline_ns - now_ns < BRIEF_NS;
 	sentinels->is_fresh = true;
 	for (i = 0; i < sentinels->count; i++) {
 		struct link *link = &sentinels->links[i];
@@ -334,7 +399,7 @@ void sentinels_begin(struct sentinels *sentinels, int64_t most_ns,
 			link->deadline_ns = link->share_ns = part.deadline_ns;
 			continue;
 		}
-		if (link->is_refused || link->unanswered > LATE_MOST)
+		if (link->is_refused || link->unanswered > 2 * LATE_MOST)
 			link_abort(link);
 		sentinels->is_fresh &= link->conn.fd < 0;
 		if (link->address_count)
@@ -378,12 +443,11 @@ int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
 		struct link *link = &sentinels->links[i];
 
 		take_vote(link, &votes[i]);
-		if (link->answer)
-			freeReplyObject(link->answer);
-		link->answer = NULL;
+		link_drop_answer(link);
 	}
 	memset(answer, 0, sizeof(*answer));
 	answer->is_fresh = sentinels->is_fresh;
+	answer->is_brief = sentinels->is_brief;
 	counts = judge(sentinels, votes, &answer->answers, error, size);
 	if (err == -ECANCELED)
 		return err;
@@ -391,8 +455,16 @@ int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
 		return counts;
 	answer->is_majority = 2 * count_alike(votes, sentinels->count, counts) >
 			      sentinels->count;
+	if (sentinels->is_brief && !answer->is_majority) {
+		snprintf(error, size,
+			 "too few sentinels of %.400s have answered in time",
+			 sentinels->text);
+		return -ETIMEDOUT;
+	}
 	memcpy(answer->host, votes[counts].host, sizeof(answer->host));
 	answer->port = votes[counts].port;
+	answer->config_epoch =
+		highest_config_epoch(votes, sentinels->count, counts);
 	return 0;
 }
 
@@ -404,16 +476,14 @@ void sentinels_close(struct sentinels *sentinels)
 		struct link *link = &sentinels->links[i];
 
 		link_give_up(&link, 1, -ETIMEDOUT);
-		if (link->answer)
-			freeReplyObject(link->answer);
-		link->answer = NULL;
+		link_drop_answer(link);
 		link_close(link);
 	}
 }
 
 int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
-		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
-		  size_t size)
+		  struct address addresses[RESOLVE_ADDRESSES_MAX],
+		  int64_t *config_epoch, char *error, size_t size)
 {
 	struct link_wait part = { .cancel_fd = wait->cancel_fd };
 	struct sentinels_answer answer;
@@ -434,6 +504,7 @@ int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
 			     wait->cancel_fd, addresses);
 	if (count > 0) {
 		sentinels->was_found = true;
+		*config_epoch = answer.config_epoch;
 		return count;
 	}
 	snprintf(error, size,

@@ -26,20 +26,23 @@ void sentinels_free(struct sentinels *sentinels);
 
 /*
  * Asks for the master, by new connections, in a part of the time that `wait` gives.
- * Fills addresses[], those of one host, and returns how many; or a negative errno
- * as in store.h, with a line for people in `error`.
+ * Fills addresses[], those of one host, and *config_epoch, and returns how many; or
+ * a negative errno as in store.h, with a line for people in `error`.
  */
 int sentinels_ask(struct sentinels *sentinels, const struct link_wait *wait,
-		  struct address addresses[RESOLVE_ADDRESSES_MAX], char *error,
-		  size_t size);
+		  struct address addresses[RESOLVE_ADDRESSES_MAX],
+		  int64_t *config_epoch, char *error, size_t size);
 
 /* What they say in one asking. */
 struct sentinels_answer {
 	int answers;      /* so many of them have answered */
 	bool is_majority; /* of all, not only of those, says what follows */
 	bool is_fresh;    /* on connections that were made for it alone */
+	bool is_brief;    /* in so little time that silence says nothing */
 	char host[URL_HOST_MAX];
 	int port;
+	/* The highest of those who say so.  It grows with each fail-over. */
+	int64_t config_epoch;
 };
 
 /*

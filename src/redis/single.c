@@ -90,6 +90,7 @@ static struct call *begin(struct single *single, struct request *request,
 	call->key_count = call->argument_count = 0;
 	call->by_text = call->may_learn = false;
 	call->replicas = 0;
+	call->before[0] = NULL;
 	call->behind = is_behind(single);
 	call->user_timeout_ms = LOOK_USER_TIMEOUT_MS;
 	if (name)
@@ -178,6 +179,8 @@ void single_begin_acquire(struct single *single, struct request *request,
 	call_add(call, vote->token);
 	call_add(call, vote->ticket ? number_text(vote->ticket, request->ticket)
 				    : "");
+	/* Of when it is sent: to connect, they are asked. */
+	call_add(call, single->link.config_epoch);
 	link_begin(&single->link, call, wait);
 }
 

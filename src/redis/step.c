@@ -102,7 +102,7 @@ static int queue_call(struct link *link)
 	const char *asking[1] = { "ASKING" },
 		   *nodes[2] = { "CLUSTER", "NODES" };
 	char key_count[16];
-	int argc = 0, i, err;
+	int argc = 0, before_count = 0, i, err;
 
 	if (link->cluster && call->may_learn && !link->has_learned &&
 	    !link->asking) {
@@ -113,6 +113,14 @@ static int queue_call(struct link *link)
 	}
 	/* It counts for the next command only. */
 	err = link->asking ? queue(link, AWAITED_OK, 1, asking) : 0;
+	if (err)
+		return err;
+
+	while (before_count < CALL_BEFORE_MAX && call->before[before_count])
+		before_count++;
+	if (before_count)
+		err = queue(link, AWAITED_BEFORE, before_count,
+			    (const char **)call->before);
 	if (err)
 		return err;
 
@@ -136,10 +144,8 @@ static int queue_call(struct link *link)
 enum link_stage step_end(struct link *link, int err)
 {
 	/* What was granted does not count. */
-	if (err && link->answer) {
-		freeReplyObject(link->answer);
-		link->answer = NULL;
-	}
+	if (err)
+		link_drop_answer(link);
 	link->err = err;
 	return link->stage = LINK_IDLE;
 }
@@ -412,6 +418,9 @@ static enum link_stage step_receiving(struct link *link)
 			cluster_learn(link->cluster, reply,
 				      &link->addresses[link->address]);
 			freeReplyObject(reply);
+			break;
+		case AWAITED_BEFORE:
+			link->before = reply;
 			break;
 		case AWAITED_CALL:
 			if (take_answer(link, reply) != LINK_RECEIVING)

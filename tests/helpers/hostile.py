@@ -177,13 +177,17 @@ def moved(word, *targets):
     return replies
 
 
-def named(*masters):
-    """A sentinel that names them in turn; None: itself."""
+def named(*masters, known=(array(bulk(b"config-epoch"), bulk(b"0")),)):
+    """A sentinel that names them in turn; None: itself.  What it knows of them comes
+    in a second answer each time."""
     def replies(turn, request):
         if request[0] != b"SENTINEL":
             yield b"-ERR unknown command\r\n"
             return
-        host, port = masters[turn % len(masters)] or (b"127.0.0.1", b"%d" % MODES["names-itself"].port)
+        if request[1] == b"MASTER":
+            yield known[turn // 2 % len(known)]
+            return
+        host, port = masters[turn // 2 % len(masters)] or (b"127.0.0.1", b"%d" % MODES["names-itself"].port)
         yield array(bulk(host), bulk(port))
     return replies
 
@@ -247,6 +251,12 @@ OTHER = {
     "names-nonsense": named((STEER, b"6379"), (b"", b"6379"), (b"127.0.0.1", b"0"),
                             (b"127.0.0.1", b"99999999999999999999"), (b"a" * 5000, b"1"),
                             (b"127.0.0.1", b""), (b"127.0.0.1\0", b"1"), (b"-h", b"1")),
+    "knows-nonsense": named((b"127.0.0.1", b"1"), known=[
+        *(array(bulk(b"config-epoch"), bulk(epoch)) for epoch in
+          (b"", b"-1", b"1.5", b"0x10", STEER, b"9" * 16, b"9" * 5000, b"1\0")),
+        array(bulk(b"config-epoch")), array(bulk(b"config-epoch"), b":1\r\n"), array(),
+        array(b":1\r\n", b":1\r\n"), b"*-1\r\n", b"$-1\r\n", b"+OK\r\n", bulk(b"config-epoch"),
+        array(array(bulk(b"config-epoch"), bulk(b"1"))), b"-NOPERM no\r\n"]),
 }
 
 MODES = {}

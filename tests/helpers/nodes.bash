@@ -33,6 +33,7 @@ kill_nodes() {
 export hold='
 	mkdir "$work/in" || echo "$0" >>"$work/overlaps"
 	echo "$0" >>"$work/began"
+	echo "$CFLOCK_TOKEN" >>"$work/tokens"
 	until [ -e "$work/go" ]; do sleep 0.05; done
 	rmdir "$work/in"'
 
@@ -51,6 +52,10 @@ start() {
 
 has_begun() {
 	grep -qx "$1" "$work/began"
+}
+
+tokens_grow() {
+	sort -c -n -u "$work/tokens" || fail "tokens: $(cat "$work/tokens")"
 }
 
 # ended TAG: its exit code in $code.

@@ -3,8 +3,9 @@
     sentinel.py PORTFILE ANSWERFILE [PASSWORD [CERT KEY]]
 
 It writes its port to PORTFILE.  In ANSWERFILE stand the host and the port that
-it names, or "nil", or nothing: then it does not answer.  With CERT and KEY it
-speaks TLS, and writes the name that each client asks for to ANSWERFILE.names.
+it names, and, if not 0, the config epoch; or "nil", or nothing: then it does not
+answer.  With CERT and KEY it speaks TLS, and writes the name that each client asks
+for to ANSWERFILE.names.
 """
 import os
 import socket
@@ -24,6 +25,10 @@ def read_command(stream):
     return words
 
 
+def array(*texts):
+    return f"*{len(texts)}\r\n" + "".join(f"${len(t)}\r\n{t}\r\n" for t in texts)
+
+
 def serve(connection, answers, password, context):
     if context:
         connection = context.wrap_socket(connection, server_side=True)
@@ -40,9 +45,12 @@ def serve(connection, answers, password, context):
                 said = file.read().split()
             if said == ["nil"]:
                 reply = "*-1\r\n"
+            elif not said:
+                reply = ""
+            elif words[1] == "MASTER":
+                reply = array("config-epoch", *(said[2:] or "0"))
             else:
-                reply = f"*{len(said)}\r\n" if said else ""
-                reply += "".join(f"${len(s)}\r\n{s}\r\n" for s in said)
+                reply = array(*said[:2])
         connection.sendall(reply.encode())
 
 
