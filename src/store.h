@@ -89,7 +89,7 @@ struct refusal {
 	int64_t ticket;   /* of our place in the line; 0: none */
 	/* One who is in the way: holding the lock, or first in the line.
 	 * REFUSAL_KIND: its value says how others use the lock.  REFUSAL_GRACE:
-	 * "restart", "failover" or "flush"; since_ms: when. */
+	 * "restart", "failover", "failback" or "flush"; since_ms: when. */
 	struct holder holder;
 };
 

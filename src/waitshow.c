@@ -59,9 +59,9 @@ static void format_grace(const struct refusal *refusal, char *buffer,
 	snprintf(buffer, size,
 		 "the lock service %s %s ago and may have forgotten leases; "
 		 "new grants at %s",
-		 strcmp(value, "restart") == 0    ? "restarted"
-		 : strcmp(value, "failover") == 0 ? "failed over"
-						  : "was emptied",
+		 strcmp(value, "restart") == 0 ? "restarted"
+		 : strcmp(value, "flush") == 0 ? "was emptied"
+					       : "failed over",
 		 ago, until);
 }
 

@@ -382,3 +382,73 @@ forgets_nothing_else() {
 	[ "$(script acquire a 60000 20000 exclusive '' 60000 '' '' h 1 u c m '' "$token" | head -n 1)" = 1 ]
 	[ "$(rcli exists "$key:cooldown")" = 0 ]
 }
+
+# told ID CONFIG_EPOCH [TOKEN [NO_GRACE]]: asks as a client of sentinels does, also to
+# have the lease of that token back.
+told() {
+	script acquire "$1" 60000 20000 exclusive '' 0 '' '' h 1 u c m "${4-}" "${3-}" '' '' "$2"
+}
+
+is_told() {
+	[ "$(sed -n "$1p" <<<"$said")" = "$2" ] || fail "line $1 is not $2: $said"
+}
+
+@test "sentinels that have gone back to the server: a grace period, once" {
+	old_redis
+	told a 0
+	release_as a
+	said=$(told a 2)
+	is_told 2 grace
+	is_told 9 failback
+	epoch=$(rcli get cflock:epoch)
+	[[ $epoch == *" failback 2" ]] || fail "$epoch"
+	# By who has not heard of it, or asks no sentinels.
+	for config_epoch in 1 2 ''; do
+		said=$(told a "$config_epoch")
+		is_told 2 grace
+	done
+	[ "$(rcli get cflock:epoch)" = "$epoch" ]
+	# Noticed while somebody is in the way, too.
+	told b 2 '' no-grace
+	told c 3
+	[[ $(rcli get cflock:epoch) == *" failback 3" ]]
+}
+
+@test "... who has a lease has it back from what was granted to nobody meanwhile" {
+	old_redis
+	token=$(told holder 0 | sed -n 2p)
+	rcli del "$key" "$key:holders"
+	said=$(told nobody 0)
+	is_told 1 1
+	said=$(told holder 2 "$token")
+	is_told 1 1
+	is_told 2 "$token"
+	[ "$(rcli hkeys "$key:holders")" = holder ]
+	# But not from what was granted since.
+	rcli del "$key" "$key:holders"
+	said=$(told other 2 '' no-grace)
+	is_told 1 1
+	[ "$(sed -n 2p <<<"$said")" -gt $((token + 3600000000)) ]
+	said=$(told holder 2 "$token")
+	is_told 2 held
+	rcli del "$key" "$key:holders"
+	said=$(told holder 2 "$token")
+	is_told 2 held
+}
+
+@test "what was taken over before begins under a token of after" {
+	old_redis
+	acquire_as old 900 890
+	takes_over() {
+		said=$(acquire_as new 60000 50000 exclusive wait)
+		[ "$(sed -n 2p <<<"$said")" = taken ]
+	}
+	wait_until takes_over
+	token=$(rcli get "$key:token")
+	begins() {
+		said=$(told new 1 '' no-grace)
+		[ "$(head -n 1 <<<"$said")" = 1 ]
+	}
+	wait_until begins
+	[ "$(sed -n 2p <<<"$said")" -gt $((token + 3000000000)) ] || fail "$said, after $token"
+}

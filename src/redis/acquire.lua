@@ -44,6 +44,11 @@ if gone then
 	return redis.error_reply('GONE ' .. id .. ' was released meanwhile')
 end
 local held, foreign = read_holders()
+-- Whoever is in the way: the grace period begins when it is noticed.
+if config_epoch > known_config_epoch(epoch) then
+	check_epoch(epoch, ttl, config_epoch)
+	epoch = call('GET', EPOCH)
+end
 local mine = held[id]
 if ticket and call('ZSCORE', LINE, id) then
 	call('ZADD', LINE, ticket, id)
@@ -180,9 +185,17 @@ if mine and (reclaimed == '' or reclaimed == mine.token) then
 	end
 	-- A lease that was taken over begins; or somebody asks once more.  Not by data
 	-- that may be older than what has become of it.
-	local grace, _, why, since = check_epoch(epoch, ttl, config_epoch)
+	local grace, least, why, since = check_epoch(epoch, ttl, config_epoch)
 	if grace > 0 and reclaimed == '' and ARGV[14] ~= 'no-grace' then
 		return refuse_for_grace(grace, why, since)
+	end
+	-- Nor by a token of before, if it was to begin only now.
+	if reclaimed == '' and not proposed and tonumber(mine.token) < least then
+		local token, refusal = next_token(least)
+		if not token then
+			return refusal
+		end
+		mine.token = token
 	end
 	hold(now, mine.token)
 	return {1, mine.token}
@@ -193,7 +206,8 @@ end
 -- Within grace nobody else was given the lease.  Whoever is there has it from data
 -- that are older than our token: its lease ended before ours began.  Not so with
 -- those who may be there beside us; they may have a higher token, too, but not
--- one of this epoch.
+-- one of this epoch.  Nor with those to whom a server that sentinels had left, and
+-- have gone back to, has meanwhile granted what none of them took for a lease.
 --
 -- In a quorum it is the vote for a lease that stands by those of other servers.
 -- Out of grace it is given only where nobody is in the way.  A higher token may
@@ -204,17 +218,19 @@ if reclaimed ~= '' then
 	local token = tonumber(reclaimed)
 	local last = tonumber(last_token or 0) or 0
 	local beside = {}
-	local grace, least = check_epoch(epoch, ttl, config_epoch)
+	local grace, least, why = check_epoch(epoch, ttl, config_epoch)
+	local counts_from = why == 'failback' and least or 0
 
 	if foreign or grace > 0 and ARGV[14] == 'grace' or not proposed and (grace <= 0 or
-		last > token and (kind == 'exclusive' or last >= least)) then
+		last > token and last >= (kind == 'exclusive' and counts_from or least)) then
 		return refuse('held', 0, 0)
 	end
 	for holder_id, holder in pairs(held) do
 		if kind ~= 'exclusive' and holder.kind == kind and
 			(grace > 0 or holder.started) then
 			table.insert(beside, holder_id)
-		elseif grace <= 0 or tonumber(holder.token) > token then
+		elseif grace <= 0 or tonumber(holder.token) > token and
+			tonumber(holder.token) >= counts_from then
 			return refuse('held', 0, 0, holder_id, holder)
 		else
 			drop_holder(holder_id, holder)

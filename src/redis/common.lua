@@ -57,6 +57,7 @@ local TOKEN_JUMP_US = 3600 * 1000000
 -- have given in an hour, were its own count lost.  No more than that, or each restart
 -- would take the tokens further ahead of a server that has to begin by its clock.
 local TOKENS_UNSEEN = 4 * 1000000
+local EPOCHS_MISSED_MOST = 16
 
 local call = redis.call
 
@@ -267,6 +268,11 @@ local function was_flushed()
 	return string.find(stats, 'cmdstat_flush') or string.find(stats, 'cmdstat_swapdb')
 end
 
+-- Of the sentinels, in the value of EPOCH.
+local function known_config_epoch(epoch)
+	return tonumber(string.match(epoch or '', '^%x+ %x+ %d+ %d+ %a+ (%d+)$')) or 0
+end
+
 -- Compares the server with what it was when a lease was last given, `epoch`, the
 -- value of EPOCH: another process, a fail-over to a replica, or one that has been
 -- emptied may have forgotten leases that still stand.  One to which sentinels have
@@ -278,19 +284,20 @@ end
 -- 8.4.2).  Needs the clock.  Returns
 --   ms of it that are left for leases of `ttl`, 0 or less when it is over
 --   the least token of this epoch
---   what has begun it, "restart", "failover" or "flush", and when, in ms
+--   what has begun it, "restart", "failover", "failback" to a server that is the
+--   same, or "flush", and when, in ms
 --
 -- It begins with the start of the process, where that is what has happened, else
 -- when it is noticed, which is later.  A process that has never been a replica
 -- and was started long ago forgot what it did then, so the first use of all needs
--- no grace.
+-- no grace, unless sentinels have named another since they are there.
 local function check_epoch(epoch, ttl, config_epoch)
 	local server = call('INFO', 'server')
 	local replication = call('INFO', 'replication')
 	local run, line = string.match(server, 'run_id:(%x+)'),
 		string.match(replication, 'master_replid:(%x+)')
-	local old_run, old_line, began, least, why, old_config =
-		string.match(epoch or '', '^(%x+) (%x+) (%d+) (%d+) (%a+) ?(%d*)$')
+	local old_run, old_line, began, least, why =
+		string.match(epoch or '', '^(%x+) (%x+) (%d+) (%d+) (%a+)')
 
 	if not (run and line) then
 		return 0, 0, '', 0 -- no server that is known does so
@@ -299,7 +306,7 @@ local function check_epoch(epoch, ttl, config_epoch)
 		epoch, old_run, least = nil, nil, nil
 	end
 	local begins_later = old_run and tonumber(began) > now + 1000
-	local known_config = tonumber(old_config) or 0
+	local known_config = known_config_epoch(epoch)
 	local missed = config_epoch - known_config
 
 	-- The clock has been set back: what began before then has to begin again.
@@ -311,8 +318,8 @@ local function check_epoch(epoch, ttl, config_epoch)
 		-- All zeros: this process has never followed another, or loaded its data.
 		local promoted = missed > 0 or
 			string.find(replication, 'master_replid2:0*[1-9a-f]')
-		-- The epoch in between, of which nothing is known here, has begun so, too.
-		local unseen = missed > 1 and 2 * TOKENS_UNSEEN or TOKENS_UNSEEN
+		-- Those in between, of which nothing is known here, have begun so, too.
+		local epochs = math.max(1, math.min(missed, EPOCHS_MISSED_MOST))
 
 		if run ~= old_run or (line ~= old_line or missed > 0) and promoted then
 			-- Both were rounded down to a second.
@@ -320,10 +327,12 @@ local function check_epoch(epoch, ttl, config_epoch)
 			why = 'restart'
 			if promoted or not epoch and was_flushed() then
 				began = now
-				why = epoch and uptime * 1000 < ttl and why or
+				why = run == old_run and line == old_line and 'failback' or
+					epoch and uptime * 1000 < ttl and why or
 					promoted and 'failover' or 'flush'
 			end
-			least = math.max((least or 0) + unseen, now_us + TOKEN_JUMP_US)
+			least = math.max((least or 0) + epochs * TOKENS_UNSEEN,
+				now_us + TOKEN_JUMP_US)
 		end
 		-- Sentinels that were set up anew count from 0 again.
 		if missed > 0 or run ~= old_run and config_epoch > 0 then

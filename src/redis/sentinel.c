@@ -15,8 +15,11 @@
 /* To find the master, a sentinel has so long to answer, or it has no vote. */
 #define ASK_NS (1 * NS_PER_S)
 
-/* In less, most of those that are alive may well not have answered. */
-#define BRIEF_NS (50 * NS_PER_MS)
+/*
+ * In less, those that are alive may well not have answered.  Beside a renewal of the
+ * shortest lease they have 20 ms.
+ */
+#define BRIEF_NS (15 * NS_PER_MS)
 
 /* So many questions one may not have answered yet, before it is connected anew. */
 #define LATE_MOST 3
@@ -48,7 +51,8 @@ struct sentinels {
 	struct call call;
 	/* Of the asking that has begun: */
 	int64_t until_ns;
-	bool is_fresh, is_brief;
+	bool is_fresh;
+	bool is_brief; /* has less time than says something about the silent */
 	int count;
 	struct link links[];
 };
@@ -219,6 +223,16 @@ static int count_alike(const struct said *votes, int count, int i)
 	for (j = 0; j < count; j++)
 		alike += is_alike(&votes[j], &votes[i]);
 	return alike;
+}
+
+static bool one_is_silent(const struct said *votes, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (votes[i].err == -ETIMEDOUT)
+			return true;
+	return false;
 }
 
 static int64_t highest_config_epoch(const struct said *votes, int count, int i)
@@ -447,7 +461,8 @@ int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
 	}
 	memset(answer, 0, sizeof(*answer));
 	answer->is_fresh = sentinels->is_fresh;
-	answer->is_brief = sentinels->is_brief;
+	answer->is_brief =
+		sentinels->is_brief && one_is_silent(votes, sentinels->count);
 	counts = judge(sentinels, votes, &answer->answers, error, size);
 	if (err == -ECANCELED)
 		return err;
@@ -455,7 +470,7 @@ int sentinels_end(struct sentinels *sentinels, const struct link_wait *wait,
 		return counts;
 	answer->is_majority = 2 * count_alike(votes, sentinels->count, counts) >
 			      sentinels->count;
-	if (sentinels->is_brief && !answer->is_majority) {
+	if (answer->is_brief && !answer->is_majority) {
 		snprintf(error, size,
 			 "too few sentinels of %.400s have answered in time",
 			 sentinels->text);

@@ -38,7 +38,7 @@ struct sentinels_answer {
 	int answers;      /* so many of them have answered */
 	bool is_majority; /* of all, not only of those, says what follows */
 	bool is_fresh;    /* on connections that were made for it alone */
-	bool is_brief;    /* in so little time that silence says nothing */
+	bool is_brief; /* some have not, in so little time that it says nothing */
 	char host[URL_HOST_MAX];
 	int port;
 	/* The highest of those who say so.  It grows with each fail-over. */

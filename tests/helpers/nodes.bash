@@ -31,6 +31,7 @@ kill_nodes() {
 
 # Alone, or it is written down; until $work/go is there.
 export hold='
+	trap "rmdir \"$work/in\"; trap - TERM; kill \$\$" TERM
 	mkdir "$work/in" || echo "$0" >>"$work/overlaps"
 	echo "$0" >>"$work/began"
 	echo "$CFLOCK_TOKEN" >>"$work/tokens"
