@@ -322,5 +322,5 @@ do_everything() {
 	for file in *.lua; do
 		grep -q "${file%.lua}" "$page" || fail "$file is missing"
 	done
-	[ "$(sed -n '/^\.Ss acquire/,/^Returns/p' "$page" | grep -c '^\.It')" = 17 ]
+	[ "$(sed -n '/^\.Ss acquire/,/^Returns/p' "$page" | grep -c '^\.It')" = 18 ]
 }
