@@ -27,7 +27,16 @@ setup() {
 	WAIT_LIMIT_S=90
 }
 
+signal_sentinels() {
+	local i
+
+	for i in 0 1 2; do
+		kill -"$1" "$(cat "$REDIS_DIR/$i.pid")"
+	done
+}
+
 teardown() {
+	signal_sentinels CONT
 	test_teardown
 }
 
@@ -202,6 +211,25 @@ asks_anew() {
 		cli -p "${ports[i]}" client kill type normal skipme yes
 	done
 	wait_until asks_anew "$first"
+	touch "$work/go"
+	ended_well a
+}
+
+@test "all sentinels hang while the lock is held: it goes on; nobody else comes in" {
+	settle
+	start a --ttl 3s
+	wait_until has_begun a
+	wait_until asks_for 0
+	signal_sentinels STOP
+	sleep 7
+	[ "$(cli -p "$master" pttl "$key")" -gt 0 ]
+	is_alive "${pid_of[a]}"
+	expect 69 "$CFLOCK" -n "$name" touch "$work/ran"
+	says "no answer in time"
+	signal_sentinels CONT
+	wait_until is_settled
+	expect 1 "$CFLOCK" -n "$name" touch "$work/ran"
+	[ ! -e "$work/ran" ]
 	touch "$work/go"
 	ended_well a
 }
