@@ -31,10 +31,9 @@
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+#include "int64.h"
 #include "log.h"
 
-/* 2^53 - 1: what a double, and thus Redis' Lua, can count. */
-#define TOKEN_MAX INT64_C(9007199254740991)
 #define RECORD_DIGITS 16
 #define RECORD_BYTES (RECORD_DIGITS + 1)
 
@@ -55,7 +54,7 @@ static bool read_token(const char *text, size_t length, int64_t *token)
 		if (text[i] < '0' || text[i] > '9')
 			return false;
 		value = value * 10 + (text[i] - '0');
-		if (value > TOKEN_MAX)
+		if (value > TOKEN_MOST)
 			return false;
 	}
 	if (value < 1)
@@ -249,7 +248,7 @@ static int choose_token(const struct ctl *ctl, int64_t *token)
 		log_line(LOG_FATAL,
 			 "%s must be a whole number from 1 to %" PRId64
 			 ", which \"%.40s\" is not",
-			 ctl->token ? "--token" : "CFLOCK_TOKEN", TOKEN_MAX,
+			 ctl->token ? "--token" : "CFLOCK_TOKEN", TOKEN_MOST,
 			 text);
 		return EXIT_BAD_USAGE;
 	}

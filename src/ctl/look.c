@@ -16,9 +16,6 @@
 
 #define ISO_TEXT_MAX 40
 
-/* Of all numbers: 285 years of ms, and no overflow in ns. */
-#define NUMBER_MAX INT64_C(9000000000000)
-
 static char *format_iso(int64_t unix_ms, char buffer[ISO_TEXT_MAX])
 {
 	time_t seconds = unix_ms / 1000;
@@ -116,7 +113,7 @@ static json_object *made_safe(json_object *from)
 	case json_type_double:
 		number = json_object_get_int64(from);
 		return json_object_new_int64(
-			least(most(number, -NUMBER_MAX), NUMBER_MAX));
+			least(most(number, -TOLD_MOST), TOLD_MOST));
 	case json_type_string:
 		size = (size_t)json_object_get_string_len(from) + 1;
 		text = malloc(size);

@@ -8,16 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "int64.h"
 #include "log.h"
 
 #define CODE_MAX 32
 #define TEXT_MAX 256
-
-/* Of ms, places and counts: 285 years, and no overflow in ns. */
-#define NUMBER_MAX INT64_C(9000000000000)
-
-/* All of them are below 2^53. */
-#define TOKEN_MOST ((INT64_C(1) << 53) - 1)
 
 /* The error replies that have a meaning for us; all others may pass. */
 static const struct meaning {
@@ -317,7 +312,7 @@ static void fill_holder(const redisReply *reply, size_t i,
 	copy_text(holder->message, sizeof(holder->message),
 		  text_at(reply, i + 5));
 	holder->since_ms = since ? strtoll(since, NULL, 10) : 0;
-	if (holder->since_ms < 0 || holder->since_ms > NUMBER_MAX)
+	if (holder->since_ms < 0 || holder->since_ms > TOLD_MOST)
 		holder->since_ms = 0; /* unknown */
 }
 
@@ -341,8 +336,8 @@ static bool fill_refusal(const redisReply *reply, struct refusal *refusal)
 		if (!number_at(reply, i + 2, &numbers[i]))
 			return false;
 		/* The lock of another client may last that long. */
-		if (numbers[i] > NUMBER_MAX)
-			numbers[i] = NUMBER_MAX;
+		if (numbers[i] > TOLD_MOST)
+			numbers[i] = TOLD_MOST;
 		if (numbers[i] < -1)
 			numbers[i] = -1;
 	}
@@ -454,7 +449,7 @@ int reply_break(const redisReply *reply, int64_t *ms, char *error, size_t size)
 		return unexpected(reply, error, size);
 	if (!count)
 		return STORE_REFUSED;
-	*ms = left < 0 ? 0 : left > NUMBER_MAX ? NUMBER_MAX : left;
+	*ms = left < 0 ? 0 : left > TOLD_MOST ? TOLD_MOST : left;
 	return STORE_DONE;
 }
 

@@ -125,9 +125,9 @@ static int end(struct single *single, const struct request *request, int result)
 	return result;
 }
 
-static const char *number_text(int64_t number, char buffer[SINGLE_NUMBER_MAX])
+static const char *number_text(int64_t number, char buffer[LINK_NUMBER_MAX])
 {
-	snprintf(buffer, SINGLE_NUMBER_MAX, "%lld", (long long)number);
+	snprintf(buffer, LINK_NUMBER_MAX, "%lld", (long long)number);
 	return buffer;
 }
 

@@ -13,7 +13,6 @@
 #include "redis/link.h"
 #include "store.h"
 
-#define SINGLE_NUMBER_MAX 24
 #define SINGLE_KIND_MAX 32
 
 /* Not to be moved while it is connected. */
@@ -28,8 +27,8 @@ struct single {
 /* A request: it must last until it was ended. */
 struct request {
 	struct call call;
-	char ttl[SINGLE_NUMBER_MAX], spare[SINGLE_NUMBER_MAX];
-	char cooldown[SINGLE_NUMBER_MAX], ticket[SINGLE_NUMBER_MAX];
+	char ttl[LINK_NUMBER_MAX], spare[LINK_NUMBER_MAX];
+	char cooldown[LINK_NUMBER_MAX], ticket[LINK_NUMBER_MAX];
 	char kind[SINGLE_KIND_MAX];
 };
 

@@ -32,8 +32,8 @@
 #define SPLIT_PAUSE_MS 4
 #define SPLIT_DOUBLINGS 6
 
-/* No token of anybody's is as high. */
-#define TOKEN_MOST ((INT64_C(1) << 53) - 2)
+/* Whose is higher cannot be outdone any more. */
+#define PROPOSAL_MOST (TOKEN_MOST - 1)
 
 /* As us since 1970, the year 2112: none is as high by a clock. */
 #define TOKEN_DOUBTFUL (INT64_C(1) << 52)
@@ -94,13 +94,13 @@ static bool acquire_is_decided(const struct quorum *quorum)
 /* The token to propose: one that nobody should have had. */
 static int64_t next_token(const struct quorum *quorum)
 {
-	return least(most(quorum->highest + 1, clock_wall_us()), TOKEN_MOST);
+	return least(most(quorum->highest + 1, clock_wall_us()), PROPOSAL_MOST);
 }
 
 /* A server has it.  One that is out of range, and not ours, cannot be followed. */
 static void take_token(struct quorum *quorum, int64_t token)
 {
-	if (token < TOKEN_MOST)
+	if (token < PROPOSAL_MOST)
 		quorum->highest = most(quorum->highest, token);
 }
 
