@@ -247,7 +247,7 @@ is_lost_when_they_say() {
 		fakes=$fakes,127.0.0.1:$port
 	done
 	[ $# = 3 ] || ln -sf "says-$1-2" "$work/says-$1-3"
-	start "$1" --ttl 2s -S "redis+sentinel://${fakes#,}/jobs"
+	start "$1" -v --ttl 2s -S "redis+sentinel://${fakes#,}/jobs"
 	wait_until has_begun "$1"
 	sleep 1
 	# At once: between two steps might be the last try of a lease.
