@@ -121,7 +121,7 @@ def freeze_host(chamber, rng):
 # --- servers
 
 def pick_server(chamber, rng, servers):
-    servers = [s for s in servers if s.process and not s.is_frozen]
+    servers = [s for s in servers if s.process and not s.is_frozen and not s.is_taken]
     return rng.choice(servers) if servers else None
 
 
@@ -145,7 +145,8 @@ def freeze_server_long(chamber, rng):
 
 @nemesis("freeze-all-servers", (0.3, 1.5), 1, QUORUM, "server")
 def freeze_all(chamber, _rng):
-    servers = [s for s in chamber.topology.servers if s.process and not s.is_frozen]
+    servers = [s for s in chamber.topology.servers
+               if s.process and not s.is_frozen and not s.is_taken]
     for server in servers:
         server.signal(signal.SIGSTOP)
 
@@ -160,6 +161,8 @@ def restart(how):
         server = pick_server(chamber, rng, chamber.topology.servers)
         if not server:
             return None
+        # Else another nemesis could restart it in between: two would be started.
+        server.is_taken = True
         if how == "stale":
             server.keep()
             time.sleep(rng.uniform(0.1, 0.5) * chamber.ttl_s)

@@ -25,6 +25,7 @@ class Server:
         self.lines = list(lines)
         self.process = None
         self.is_frozen = False
+        self.is_taken = False  # by a nemesis that is about to kill it
         self._write_config()
 
     def _write_config(self):
@@ -84,7 +85,7 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.process = None
-        self.is_frozen = False
+        self.is_frozen = self.is_taken = False
 
     def forget(self):
         """Loses all data: of a server that is dead."""
