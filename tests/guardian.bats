@@ -28,17 +28,26 @@ sleeps_of() {
 	sed -n 's/^voluntary_ctxt_switches:[[:space:]]*//p' "/proc/$1/status"
 }
 
+# It sleeps, as it did when it was last looked at.
+rests() {
+	local before=$seen
+
+	seen=$(sleeps_of "$1")
+	[ "$seen" = "$before" ] && grep -q '^State:.S' "/proc/$1/status"
+}
+
 is_traced() {
 	! is_alive "$1" ||
 		{ grep -q '^TracerPid:.[1-9]' "/proc/$1/status" && [ "$(sleeps_of "$1")" -ge "$2" ]; }
 }
 
-# trace PID OPTION...: strace, from now on; of a process that is asleep, the call
-# that it sleeps in is begun again: it stops for strace, and again, and sleeps.
+# trace PID OPTION...: strace, from when the process is asleep on; the call that it
+# sleeps in is begun again: it stops for strace, and again, and sleeps.
 trace() {
-	local pid=$1 sleeps
+	local pid=$1 sleeps seen=''
 
 	shift
+	wait_until rests "$pid"
 	sleeps=$(sleeps_of "$pid")
 	strace -qq -p "$pid" -o /dev/null "$@" </dev/null >/dev/null 2>&1 3>&- &
 	tracers+=("$!")
