@@ -7,7 +7,7 @@
 #
 #   margin.sh [RUNS [BUSY_LOOPS]]     default 50 0; CFLOCK=./cflock
 #
-# Prints one line, with ms; fails when one margin is negative.
+# Prints one line, with ms; fails when one margin is negative, or more than the ttl.
 set -u
 CFLOCK=${CFLOCK:-./cflock}
 runs=${1:-50} busy=${2:-0}
@@ -26,8 +26,13 @@ redis-server --port 0 --unixsocket "$dir/redis.sock" --dir "$dir" --save '' \
 	--appendonly no --daemonize yes --pidfile "$dir/pid" >/dev/null || exit 1
 until redis-cli -s "$dir/redis.sock" ping >/dev/null 2>&1; do sleep 0.01; done
 redis=$(cat "$dir/pid")
-# Just started, it could not give a lease for a while.
-export CFLOCK_NO_GRACE=yes
+# Just started, it could not give a lease for a while, and tokens would be ahead of
+# its time: taken for one that has long been up, see check_epoch in common.lua.
+info() {
+	redis-cli -s "$dir/redis.sock" info | tr -d '\r' | sed -n "s/^$1://p"
+}
+redis-cli -s "$dir/redis.sock" set cflock:epoch \
+	"$(info run_id) $(info master_replid) 0 0 restart" >/dev/null
 export CFLOCK_SERVER=unix://$dir/redis.sock CFLOCK_CONFIG=/dev/null
 
 # So that the loops do not keep us from looking at the clock; for us alone.
@@ -43,7 +48,7 @@ margins=()
 while [ ${#margins[@]} -lt "$runs" ]; do
 	# A tree that is not easily led: stays on SIGTERM, daemonised, stopped.
 	# shellcheck disable=SC2016
-	"$CFLOCK" -q --ttl "${ttl_ms}ms" margin bash -c '
+	{ "$CFLOCK" -q --ttl "${ttl_ms}ms" margin bash -c '
 		exec 8>"$1/alive"
 		trap "" TERM
 		setsid sleep 60 &
@@ -51,7 +56,12 @@ while [ ${#margins[@]} -lt "$runs" ]; do
 		sleep 60 & kill -STOP $!
 		kill -STOP "$2"
 		echo "$CFLOCK_TOKEN ${EPOCHREALTIME/[.,]/}" >&8
-		while :; do sleep 1; done' - "$dir" "$redis" 2>/dev/null &
+		while :; do sleep 1; done' - "$dir" "$redis" 2>/dev/null
+		code=$?
+		# Who waits for the command to open it, would wait for ever if it never ran.
+		exec 8<>"$dir/alive"
+		exit "$code"
+	} &
 	{
 		read -r token frozen
 		read -r _ # the end comes with the last of them
@@ -64,6 +74,8 @@ while [ ${#margins[@]} -lt "$runs" ]; do
 		echo "a run ended with $code instead of 79" >&2
 		exit 1
 	fi
+	# The lease was over before the command could be started.
+	[ -n "$token" ] || continue
 	# The first renewal comes after a fifth of the ttl.  Where the server was
 	# frozen later, it may have begun a lease that is not known here.
 	[ $((frozen - token)) -lt $((ttl_ms * 180)) ] || continue
@@ -74,4 +86,4 @@ mapfile -t sorted < <(printf '%s\n' "${margins[@]}" | sort -n)
 echo "lease left at the last death, ttl $ttl_ms ms, $runs runs, $busy busy loops:" \
 	"least ${sorted[0]} ms, median ${sorted[$((runs / 2))]} ms," \
 	"most ${sorted[$((runs - 1))]} ms"
-[ "${sorted[0]}" -ge 0 ]
+[ "${sorted[0]}" -ge 0 ] && [ "${sorted[-1]}" -le "$ttl_ms" ]
