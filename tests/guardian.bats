@@ -147,7 +147,7 @@ has_only_its_own() {
 }
 
 @test "calls that are interrupted are made again" {
-	begin 'touch "$0/ready"; sleep 1; exit 7' --ttl 1s
+	begin 'touch "$0/ready"; sleep 1; exit 7' --ttl 4s
 	trace "$guardian" -e inject=recvfrom,wait4:error=EINTR:when=1+2
 	trace "$cflock" -e inject=recvfrom:error=EINTR:when=1+2
 	thaw_redis
@@ -259,8 +259,9 @@ has_only_its_own() {
 }
 
 @test "a guardian that hears of the lease when it is over starts nothing" {
-	begin 'touch "$0/ran"' --ttl 1s
-	trace "$guardian" -e inject=recvfrom:delay_exit=2000000
+	# Long enough for strace to come while the first request is waited for.
+	begin 'touch "$0/ran"' --ttl 3s
+	trace "$guardian" -e inject=recvfrom:delay_exit=3500000
 	thaw_redis
 	exits_with 79
 	[ ! -e "$work/ran" ]
