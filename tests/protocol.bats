@@ -191,7 +191,7 @@ stay() {
 
 @test "the client takes over from a cflock that is stopped, after its command is dead" {
 	use_client
-	in_background "$CFLOCK" --ttl 4s "$name" sh -c 'echo $$ >"$work/pid"; trap "" TERM; while :; do sleep 0.01; done'
+	in_background "$CFLOCK" --ttl 6s "$name" sh -c 'echo $$ >"$work/pid"; trap "" TERM; while :; do sleep 0.01; done'
 	pids+=("$background")
 	wait_until [ -s "$work/pid" ]
 	value=$(rcli get "$key")
