@@ -31,10 +31,9 @@ void confirm_begin(struct link *link, const struct link_wait *wait);
 void confirm_finish(struct link *link, const struct link_wait *wait);
 
 /*
- * Of a renewal: STORE_DONE when they name the server that the call went to, or none of
- * them answers;
- * -EAGAIN, with the connection closed and a line in the link's error; or
- * -ECANCELED.  The connections to them stay.
+ * Of a renewal: STORE_DONE when they name the server that the call went to, or none
+ * of them answers; -EAGAIN, with the connection closed and a line in the link's
+ * error; or -ECANCELED.  The connections to them stay.
  */
 int confirm_end(struct link *link, const struct link_wait *wait);
 

@@ -120,8 +120,7 @@ static int end(struct single *single, const struct request *request, int result)
 	if (result == -EACCES)
 		rights_name_denied(link->answer, request->call.script->text,
 				   link->error, sizeof(link->error));
-	freeReplyObject(link->answer);
-	link->answer = NULL;
+	link_drop_answer(link);
 	return result;
 }
 
@@ -245,8 +244,7 @@ int single_end_wait(struct single *single)
 	if (link->err)
 		return link->err;
 	err = reply_wait(link->answer, link->error, sizeof(link->error));
-	freeReplyObject(link->answer);
-	link->answer = NULL;
+	link_drop_answer(link);
 	return err;
 }
 
