@@ -22,18 +22,13 @@ clean_up() {
 }
 trap clean_up EXIT
 
-redis-server --port 0 --unixsocket "$dir/redis.sock" --dir "$dir" --save '' \
-	--appendonly no --daemonize yes --pidfile "$dir/pid" >/dev/null || exit 1
-until redis-cli -s "$dir/redis.sock" ping >/dev/null 2>&1; do sleep 0.01; done
+# Taken for one that has long been up: just started, it could not give a lease for a
+# while, and tokens would be ahead of its time.
+# shellcheck source=tests/helpers.bash
+. "${0%/*}/../helpers.bash"
+start_redis "$dir" || exit 1
 redis=$(cat "$dir/pid")
-# Just started, it could not give a lease for a while, and tokens would be ahead of
-# its time: taken for one that has long been up, see check_epoch in common.lua.
-info() {
-	redis-cli -s "$dir/redis.sock" info | tr -d '\r' | sed -n "s/^$1://p"
-}
-redis-cli -s "$dir/redis.sock" set cflock:epoch \
-	"$(info run_id) $(info master_replid) 0 0 restart" >/dev/null
-export CFLOCK_SERVER=unix://$dir/redis.sock CFLOCK_CONFIG=/dev/null
+export CFLOCK_SERVER=unix://$dir/redis.sock
 
 # So that the loops do not keep us from looking at the clock; for us alone.
 chrt -R -f -p 2 $$ 2>/dev/null || true
