@@ -268,6 +268,15 @@ is_lost_when_they_say() {
 	grep -q "nowhere.invalid" "$work/stderr-a" || fail "$(cat "$work/stderr-a")"
 }
 
+# a, which may have lost its lease, and b and c, who waited for it.
+all_three_have_run() {
+	ended a
+	[ "$code" = 0 ] || [ "$code" = 79 ] || fail "$code: $(cat "$work/stderr-a")"
+	ended_well b
+	ended_well c
+	[ "$(sort -u "$work/began" | wc -l)" = 3 ] || fail "began: $(cat "$work/began")"
+}
+
 # They go back to a master that was never told that it is none: it knows nothing of
 # what the other granted.
 @test "a fail-over by hand, and one back within seconds" {
@@ -287,11 +296,7 @@ is_lost_when_they_say() {
 	start c --ttl 2s
 	sleep 5
 	touch "$work/go"
-	ended a
-	[ "$code" = 0 ] || [ "$code" = 79 ] || fail "$code: $(cat "$work/stderr-a")"
-	ended_well b
-	ended_well c
-	[ "$(sort -u "$work/began" | wc -l)" = 3 ] || fail "began: $(cat "$work/began")"
+	all_three_have_run
 	tokens_grow
 }
 
@@ -304,11 +309,7 @@ is_lost_when_they_say() {
 	wait_until is_in_line 2
 	fail_over
 	touch "$work/go"
-	ended a
-	[ "$code" = 0 ] || [ "$code" = 79 ] || fail "$code: $(cat "$work/stderr-a")"
-	ended_well b
-	ended_well c
-	[ "$(sort -u "$work/began" | wc -l)" = 3 ] || fail "began: $(cat "$work/began")"
+	all_three_have_run
 }
 
 @test "the master dies while the lock is held and waited for" {

@@ -120,8 +120,12 @@ def freeze_host(chamber, rng):
 
 # --- servers
 
+def untouched(servers):
+    return [s for s in servers if s.process and not s.is_frozen and not s.is_taken]
+
+
 def pick_server(chamber, rng, servers):
-    servers = [s for s in servers if s.process and not s.is_frozen and not s.is_taken]
+    servers = untouched(servers)
     return rng.choice(servers) if servers else None
 
 
@@ -145,8 +149,7 @@ def freeze_server_long(chamber, rng):
 
 @nemesis("freeze-all-servers", (0.3, 1.5), 1, QUORUM, "server")
 def freeze_all(chamber, _rng):
-    servers = [s for s in chamber.topology.servers
-               if s.process and not s.is_frozen and not s.is_taken]
+    servers = untouched(chamber.topology.servers)
     for server in servers:
         server.signal(signal.SIGSTOP)
 
